@@ -1,0 +1,1 @@
+"""Where people talk: one adapter per platform, each with a gateway that receives and a courier that delivers."""

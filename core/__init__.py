@@ -1,0 +1,1 @@
+"""The heart of Parley: what happens to a message, free of any platform, database or model library."""

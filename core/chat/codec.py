@@ -1,0 +1,64 @@
+"""Messages, turns and interactions as JSON, for the mailbox: one version number a kind, unknown fields ignored.
+
+A newer Parley may write fields that an older one does not know (both run side by side during an upgrade), so reading
+takes what it knows and leaves the rest.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, fields
+from typing import Any, TypeVar
+
+from core.chat.errors import BadEntry
+from core.chat.interaction import Interaction, PromptMessage, Sampling
+from core.chat.message import Address, Conversation, Message, Outcome, Person, Turn
+
+T = TypeVar("T")
+
+
+def dump(item: Message | Turn | Interaction) -> str:
+    """`item` as one line of JSON."""
+    return json.dumps(asdict(item), ensure_ascii=False, separators=(",", ":"))
+
+
+def load_message(text: str) -> Message:
+    """The message that `dump` wrote. Raises BadEntry."""
+    return _read("message", text, _message)
+
+
+def load_turn(text: str) -> Turn:
+    """The turn that `dump` wrote. Raises BadEntry."""
+    return _read("turn", text, lambda raw: _known(Turn, raw))
+
+
+def load_interaction(text: str) -> Interaction:
+    """The interaction that `dump` wrote. Raises BadEntry."""
+    return _read("interaction", text, _interaction)
+
+
+def _message(raw: dict[str, Any]) -> Message:
+    raw["conversation"] = _known(Conversation, raw["conversation"])
+    raw["person"] = _known(Person, raw["person"])
+    raw["address"] = Address(raw["address"])
+    return _known(Message, raw)
+
+
+def _interaction(raw: dict[str, Any]) -> Interaction:
+    raw["conversation"] = _known(Conversation, raw["conversation"])
+    raw["outcome"] = Outcome(raw["outcome"])
+    raw["messages"] = tuple(_known(PromptMessage, message) for message in raw["messages"])
+    raw["sampling"] = _known(Sampling, raw["sampling"])
+    return _known(Interaction, raw)
+
+
+def _known(kind: type[T], raw: dict[str, Any]) -> T:
+    names = {field.name for field in fields(kind)}  # type: ignore[arg-type]
+    return kind(**{name: value for name, value in raw.items() if name in names})
+
+
+def _read(kind: str, text: str, build: Any) -> Any:
+    try:
+        return build(json.loads(text))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BadEntry(f"A stored {kind} cannot be read ({type(error).__name__}: {error}).") from error

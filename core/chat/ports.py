@@ -1,0 +1,278 @@
+"""What core needs from outside, as small Protocols: a mailbox, a ledger, a model host, a courier per platform."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from core.chat.interaction import Interaction, PromptMessage, Sampling
+from core.chat.message import Conversation, Message, Outcome, Turn
+
+# ── the mailbox, seen by those who receive ──────────────────────────────────────────────────────────────────────────
+
+
+class Acceptance(StrEnum):
+    """What the mailbox did with a message."""
+
+    ACCEPTED = "accepted"
+    DUPLICATE = "duplicate"
+    FULL = "full"
+
+
+class Mailbox(Protocol):
+    """Takes messages durably. Every method raises StoreUnavailable when nothing was written."""
+
+    async def accept(self, message: Message) -> Acceptance:
+        """Keeps `message` in its conversation's inbox, once; on return it is on disk."""
+
+    async def knows(self, conversation: Conversation) -> bool:
+        """Whether the bot already takes part in `conversation` (a message was accepted, and it has not expired)."""
+
+    async def conversation_of(self, platform: str, post_id: str) -> Conversation | None:
+        """The conversation in which the bot made the post `post_id` (as returned by `Draft.close`)."""
+
+    async def request_stop(self, conversation: Conversation) -> bool:
+        """Asks whoever answers the first waiting message to stop; False when nothing waits."""
+
+
+# ── the mailbox, seen by those who answer ───────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A worker's hold on one conversation; `epoch` is the fencing token."""
+
+    conversation: Conversation
+    ticket: str
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Mail:
+    """The first waiting message of a claimed conversation.
+
+    `intended` says that an earlier attempt at this message may already have posted something visible.
+    """
+
+    message: Message
+    history: tuple[Turn, ...]
+    intended: bool
+    stop_requested: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """What one answered message changes, in one step.
+
+    First `drop` of the oldest turns go (all of them with `clear`), then `append` is added. `posts` are the platform's
+    ids of what was posted, by which a later reply or reaction finds the conversation.
+    """
+
+    turn_id: str
+    append: tuple[Turn, ...] = ()
+    drop: int = 0
+    clear: bool = False
+    interaction: Interaction | None = None
+    posts: tuple[str, ...] = ()
+
+
+class Tickets(Protocol):
+    """Gives conversations with mail to workers, each to one at a time.
+
+    `head`, `renew`, `intend`, `commit` and `finish` raise Fenced when the claim's epoch is over.
+    """
+
+    async def take(self, worker: str, wait_s: float) -> Claim | None:
+        """Claims a conversation that has mail, or one whose worker let its lease run out; None after `wait_s`."""
+
+    async def head(self, claim: Claim) -> Mail | None:
+        """The first waiting message with the history, or None when the inbox is empty."""
+
+    async def renew(self, claim: Claim) -> bool:
+        """Extends the lease; True when a stop of the first waiting message was requested."""
+
+    async def intend(self, claim: Claim, turn_id: str) -> None:
+        """Notes, durably, that the answer `turn_id` is about to become visible."""
+
+    async def commit(self, claim: Claim, commit: Commit) -> None:
+        """Takes the first message out of the inbox, changes the history, adds the log entry: all or nothing."""
+
+    async def finish(self, claim: Claim) -> bool:
+        """Gives the conversation back when its inbox is empty; False when mail came meanwhile."""
+
+    async def release(self, claim: Claim) -> None:
+        """Gives the conversation back with its mail, for the next worker to take at once. Never raises Fenced."""
+
+    def stops(self) -> AsyncIterator[Conversation]:
+        """The conversations whose stop is requested, as it happens; may miss some while reconnecting."""
+
+
+class Histories(Protocol):
+    """Reads what is remembered of a conversation."""
+
+    async def turns(self, conversation: Conversation) -> tuple[Turn, ...]:
+        """All turns, oldest first; empty when unknown or expired."""
+
+
+# ── the feed: how web pages and terminals see a draft grow ──────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class FeedEvent:
+    """One step of a conversation as its page sees it.
+
+    kind `said`: a message was accepted (`text` is the question). `growing`: `text` is the whole answer so far.
+    `closed`: `text` is the final answer and `outcome` says how it ended. `notice`: a line from the bot outside an
+    answer. `reset`: the history was forgotten. `id` grows with each event and resumes a broken stream.
+    """
+
+    kind: str
+    turn_id: str
+    text: str = ""
+    outcome: str = ""
+    id: str = ""
+
+
+class Feed(Protocol):
+    """A short, resumable stream of events per conversation."""
+
+    async def publish(self, conversation: Conversation, event: FeedEvent) -> None:
+        """Appends `event`."""
+
+    async def latest(self, conversation: Conversation) -> str:
+        """The id of the newest event, "0" when there is none: where to begin to read."""
+
+    def events(self, conversation: Conversation, after: str) -> AsyncIterator[FeedEvent]:
+        """All events after the id `after`, then each new one; never ends by itself."""
+
+
+# ── the log ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class LogEntry:
+    """An entry of the log stream: its id there, and the raw text that `codec.dump` wrote."""
+
+    id: str
+    text: str
+
+
+class LogStream(Protocol):
+    """The way from the mailbox to the ledger; an entry stays until it is `done`."""
+
+    async def read(self, writer: str, max_rows: int, wait_s: float) -> list[LogEntry]:
+        """Up to `max_rows` entries for `writer`, those of dead writers included; empty after `wait_s`."""
+
+    async def done(self, ids: Sequence[str]) -> None:
+        """Removes entries that are in the ledger."""
+
+    async def bury(self, entry: LogEntry, reason: str) -> None:
+        """Moves an entry that no ledger can take to the dead letters, where an operator finds it."""
+
+
+class Ledger(Protocol):
+    """The log of interactions in SQL. Raises StoreUnavailable when the database cannot be reached."""
+
+    async def record(self, interactions: Sequence[Interaction]) -> None:
+        """Writes all or none; the same turn again changes nothing."""
+
+    async def find(self, turn_id: str) -> Interaction | None:
+        """One interaction by its turn id."""
+
+    async def of_conversation(self, conversation: Conversation, limit: int) -> list[Interaction]:
+        """The newest interactions of a conversation, newest first."""
+
+    async def erase_person(self, platform: str, workspace: str, person_id: str) -> int:
+        """Removes what `person_id` said and was told, and their words in others' prompts; returns rows touched."""
+
+
+# ── the model host ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """What a host says of its model.
+
+    `context_tokens` bounds prompt and answer together. Each prompt message costs `message_overhead_tokens` beside its
+    text, each prompt `prompt_overhead_tokens` once. `exact` is false where counts are upper bounds.
+    """
+
+    id: str
+    version: str
+    context_tokens: int
+    message_overhead_tokens: int
+    prompt_overhead_tokens: int
+    exact: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A piece of an answer's text."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """The proper end of an answer: `reason` is `stop` or `length`. Token counts are None where none were reported."""
+
+    reason: str
+    prompt_tokens: int | None
+    completion_tokens: int | None
+
+
+class ModelHost(Protocol):
+    """Answers prompts. All methods raise the HostError family."""
+
+    async def describe(self) -> ModelInfo:
+        """The model behind the host; may be cached for some seconds."""
+
+    async def count_tokens(self, text: str) -> int:
+        """Tokens of `text` without special tokens; an upper bound where `ModelInfo.exact` is false."""
+
+    def stream(
+        self, messages: Sequence[PromptMessage], sampling: Sampling, session: str
+    ) -> AsyncIterator[Piece | Finish]:
+        """The answer piece by piece, then exactly one Finish.
+
+        Closing the iterator early frees the host's slot. `session` keeps a conversation on one host's prefix cache.
+        """
+
+
+# ── platforms ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Draft(Protocol):
+    """One answer as it grows on a platform. Texts are Markdown and always the whole answer so far.
+
+    Raises DeliveryFailed. Core calls one method at a time, and `show` at most once in `pace_s` seconds.
+    """
+
+    pace_s: float
+
+    async def begin(self) -> None:
+        """Shows that an answer is on its way (typing, status). Best effort: never raises."""
+
+    async def show(self, text: str) -> None:
+        """Makes `text` visible; a draft that cannot grow waits for `close`."""
+
+    async def close(self, text: str, outcome: Outcome) -> tuple[str, ...]:
+        """Makes the final text visible and ends the indicator; returns the ids of the posts, oldest first."""
+
+
+class Courier(Protocol):
+    """Posts to one platform. Runs in the worker; needs no gateway."""
+
+    platform: str
+
+    def draft(self, message: Message, *, resumed: bool) -> Draft:
+        """A draft that answers `message`.
+
+        With `resumed` an earlier attempt may have posted for the same message: the draft looks for that post on the
+        platform first and goes on in it rather than post twice.
+        """
+
+    async def notice(self, message: Message, text: str) -> None:
+        """A line outside any answer, such as "busy". Raises DeliveryFailed."""

@@ -1,0 +1,1 @@
+"""How Parley starts: command line, settings, composition root, supervisor, embedded services."""

@@ -1,0 +1,1 @@
+"""Where things are kept: mailbox and history in Redis, the ledger in SQL."""
