@@ -262,6 +262,31 @@ class Draft(Protocol):
         """Makes the final text visible and ends the indicator; returns the ids of the posts, oldest first."""
 
 
+class Poster(Protocol):
+    """The posts that answer one message, on a platform where posts are made and edited.
+
+    `core.chat.growing.GrowingPosts` makes a Draft of it. Raises DeliveryFailed.
+    """
+
+    async def indicate(self, *, on: bool) -> None:
+        """Shows or ends "is typing". Best effort: never raises."""
+
+    async def earlier(self) -> tuple[str, ...]:
+        """The ids of posts that an earlier attempt at the same message made, oldest first."""
+
+    async def post(self, text: str, part: int) -> str:
+        """Posts part number `part` (from 0) of the answer; returns the post's id.
+
+        Where the platform has an idempotency key it is made from the message and `part`.
+        """
+
+    async def edit(self, post_id: str, text: str) -> None:
+        """Replaces the text of a post."""
+
+    async def remove(self, post_id: str) -> None:
+        """Removes a post of ours."""
+
+
 class Courier(Protocol):
     """Posts to one platform. Runs in the worker; needs no gateway."""
 

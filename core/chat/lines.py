@@ -1,0 +1,12 @@
+"""The fixed sentences that people read from the bot itself. Each says what to do next; none shows an exception."""
+
+BUSY = "I still have many of your messages to answer. Please wait for those, then send this one again."
+EMPTY = "Ask me something: write your question after my name."
+RESET = "Done: I have forgotten what was said in this conversation."
+STOPPED = "(stopped)"
+NO_ANSWER = "I could not come up with an answer. Please ask in other words."
+HOST_AWAY = "I cannot reach my language model right now. Please ask again in a few minutes."
+HOST_REFUSED = "My language model did not accept this question. Please ask in other words, or say “reset” to start over."
+BROKE_OFF = "(My answer broke off here. Please ask again.)"
+FAULT = "Something went wrong on my side, and the operators can see it in the log. Please ask again."
+SPEND_LESS = "Your message is too long for me: about {tokens} tokens, and I can read {budget}. Please shorten it."
