@@ -7,6 +7,7 @@ takes what it knows and leaves the rest.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, fields
 from typing import Any, TypeVar
 
@@ -57,7 +58,7 @@ def _known(kind: type[T], raw: dict[str, Any]) -> T:
     return kind(**{name: value for name, value in raw.items() if name in names})
 
 
-def _read(kind: str, text: str, build: Any) -> Any:
+def _read(kind: str, text: str, build: Callable[[dict[str, Any]], T]) -> T:
     try:
         return build(json.loads(text))
     except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -6,7 +6,9 @@ RESET = "Done: I have forgotten what was said in this conversation."
 STOPPED = "(stopped)"
 NO_ANSWER = "I could not come up with an answer. Please ask in other words."
 HOST_AWAY = "I cannot reach my language model right now. Please ask again in a few minutes."
-HOST_REFUSED = "My language model did not accept this question. Please ask in other words, or say “reset” to start over."
+HOST_REFUSED = (
+    "My language model did not accept this question. Please ask in other words, or say “reset” to start over."
+)
 BROKE_OFF = "(My answer broke off here. Please ask again.)"
 FAULT = "Something went wrong on my side, and the operators can see it in the log. Please ask again."
 SPEND_LESS = "Your message is too long for me: about {tokens} tokens, and I can read {budget}. Please shorten it."

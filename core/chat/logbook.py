@@ -1,0 +1,73 @@
+"""The log writer: moves interactions from the mailbox's log stream into the ledger, in batches, each exactly once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from core.chat.codec import load_interaction
+from core.chat.errors import BadEntry, StoreUnavailable
+from core.chat.interaction import Interaction
+from core.chat.ports import Ledger, LogEntry, LogStream
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class LogWriter:
+    """Writes until `stopping` is set and the stream is empty. Several may run side by side."""
+
+    stream: LogStream
+    ledger: Ledger
+    name: str
+    stopping: asyncio.Event
+    max_rows: int = 200
+    wait_s: float = 0.2
+    retry_s: float = 1.0
+
+    async def run(self) -> None:
+        """An unreachable store is waited for; while stopping it is left for the next start, nothing is lost."""
+        while True:
+            try:
+                entries = await self.stream.read(self.name, self.max_rows, self.wait_s)
+                if entries:
+                    await self._write(entries)
+                elif self.stopping.is_set():
+                    return
+            except StoreUnavailable as error:
+                _log.warning("log_waits", reason=str(error))
+                if self.stopping.is_set():
+                    return
+                await asyncio.sleep(self.retry_s)
+
+    async def _write(self, entries: Sequence[LogEntry]) -> None:
+        rows: list[tuple[LogEntry, Interaction]] = []
+        for entry in entries:
+            try:
+                rows.append((entry, load_interaction(entry.text)))
+            except BadEntry as error:
+                await self._bury(entry, str(error))
+        await self._record(rows)
+
+    async def _record(self, rows: Sequence[tuple[LogEntry, Interaction]]) -> None:
+        """Records all rows; when the ledger refuses the batch, halves it until the row at fault stands alone."""
+        if not rows:
+            return
+        try:
+            await self.ledger.record([interaction for _, interaction in rows])
+        except BadEntry as error:
+            if len(rows) == 1:
+                await self._bury(rows[0][0], str(error))
+                return
+            middle = len(rows) // 2
+            await self._record(rows[:middle])
+            await self._record(rows[middle:])
+            return
+        await self.stream.done([entry.id for entry, _ in rows])
+
+    async def _bury(self, entry: LogEntry, reason: str) -> None:
+        _log.error("log_entry_refused", entry=entry.id, reason=reason)
+        await self.stream.bury(entry, reason)
