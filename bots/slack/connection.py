@@ -1,0 +1,107 @@
+"""The connection to Slack's Web API: settings, one shared HTTP session, and who we are there."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+import aiohttp
+from slack_sdk.http_retry.builtin_async_handlers import (
+    AsyncConnectionErrorRetryHandler,
+    AsyncRateLimitErrorRetryHandler,
+    AsyncServerErrorRetryHandler,
+)
+from slack_sdk.web.async_client import AsyncWebClient
+
+SLACK_API_URL = "https://slack.com/api/"
+CALL_S = 20.0
+CONNECT_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class SlackSettings:
+    """How to reach Slack. `sockets` is the number of Socket Mode connections, of which Slack allows ten an app."""
+
+    bot_token: str = field(repr=False)
+    app_token: str = field(default="", repr=False)
+    api_url: str | None = None
+    sockets: int = 2
+    ping_s: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who the bot token makes us. `team_id` is our workspace, wherever the person who writes to us is at home."""
+
+    team_id: str
+    team: str
+    user_id: str
+    bot_id: str
+
+
+@dataclass(slots=True)
+class SlackWeb:
+    """Three clients over one session, which differ in what they do when a call fails.
+
+    `patient` waits out rate limits and repeats after a server's fault: for what can be done twice without harm.
+    `careful` waits out rate limits only: for posts, which have no idempotency key.
+    `prompt` fails at once: for what may be skipped.
+    """
+
+    patient: AsyncWebClient
+    careful: AsyncWebClient
+    prompt: AsyncWebClient
+    session: aiohttp.ClientSession
+    api_url: str
+    _me: Identity | None = None
+
+    async def me(self) -> Identity:
+        """Our identity, asked once. Raises SLACK_FAILURES."""
+        if self._me is None:
+            answer = await self.patient.auth_test()
+            self._me = Identity(
+                team_id=str(answer["team_id"]),
+                team=str(answer.get("team") or ""),
+                user_id=str(answer["user_id"]),
+                bot_id=str(answer.get("bot_id") or ""),
+            )
+        return self._me
+
+
+@asynccontextmanager
+async def open_web(bot_token: str, api_url: str | None = None) -> AsyncIterator[SlackWeb]:
+    """Clients of the Web API for the time of the block."""
+    # A session of our own: without it the SDK opens one a call, and with it the SDK's `timeout` is ignored.
+    timeout = aiohttp.ClientTimeout(total=CALL_S, sock_connect=CONNECT_S)
+    async with aiohttp.ClientSession(timeout=timeout) as session:
+        url = api_url or SLACK_API_URL
+        limits = AsyncRateLimitErrorRetryHandler(max_retry_count=2)
+        faults = AsyncServerErrorRetryHandler(max_retry_count=2)
+        yield SlackWeb(
+            patient=client(session, url, bot_token, limits, faults, AsyncConnectionErrorRetryHandler()),
+            careful=client(session, url, bot_token, limits),
+            prompt=client(session, url, bot_token),
+            session=session,
+            api_url=url,
+        )
+
+
+def client(
+    session: aiohttp.ClientSession,
+    api_url: str,
+    token: str | None,
+    *retries: AsyncRateLimitErrorRetryHandler | AsyncServerErrorRetryHandler | AsyncConnectionErrorRetryHandler,
+) -> AsyncWebClient:
+    """A client over `session` that repeats a failed call only as `retries` say."""
+    made = AsyncWebClient(token=token, base_url=api_url, session=session, retry_handlers=list(retries))
+    if is_local(api_url):
+        # The SDK sends everything through HTTPS_PROXY and does not look at NO_PROXY.
+        made.proxy = None
+    return made
+
+
+def is_local(api_url: str) -> bool:
+    """Whether the address is this machine, which no proxy can reach for us."""
+    return urlsplit(api_url).hostname in ("127.0.0.1", "localhost", "::1")
