@@ -1,0 +1,148 @@
+"""Discord's courier: answers as posts that grow by editing, through HTTP only."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import structlog
+
+from bots.discord.api import Api
+from bots.discord.endpoints import use_endpoints
+from bots.discord.markup import harmless
+from bots.discord.patience import Patience
+from core.chat.errors import DeliveryFailed
+from core.chat.growing import GrowingPosts
+from core.chat.message import Message
+from core.chat.ports import Draft
+
+_log = structlog.get_logger(__name__)
+
+MAX_CHARS = 2000  # content of one message
+TYPING_REPEAT_S = 5.0  # Discord shows it for ten seconds
+TYPING_REPEATS = 120  # a draft that is never closed types for ten minutes, not for ever
+# Parts whose nonces are compared with the history; longer answers do not occur.
+_MOST_PARTS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class CourierSettings:
+    """How the courier reaches Discord and how it writes.
+
+    With `ring` the person who asked is notified of the answer. About five edits in five seconds pass in one channel;
+    Discord publishes no figure and its headers rule, so `pace_s` is only where we begin.
+    """
+
+    token: str = field(repr=False)
+    api_url: str | None = None
+    pace_s: float = 1.0
+    ring: bool = False
+    patience: Patience = field(default_factory=Patience)
+
+
+@asynccontextmanager
+async def discord_courier(settings: CourierSettings) -> AsyncIterator[DiscordCourier]:
+    """A courier that works until the block ends."""
+    use_endpoints(settings.api_url)
+    courier = DiscordCourier(settings)
+    try:
+        yield courier
+    finally:
+        await courier.aclose()
+
+
+class DiscordCourier:
+    """A `Courier`; made by `discord_courier`."""
+
+    platform = "discord"
+
+    def __init__(self, settings: CourierSettings) -> None:
+        self._api = Api(settings.token, settings.patience)
+        self._settings = settings
+        self._typing: set[asyncio.Task[None]] = set()
+
+    async def aclose(self) -> None:
+        """Ends typing everywhere and closes the connections."""
+        for task in self._typing:
+            task.cancel()
+        await asyncio.gather(*self._typing, return_exceptions=True)
+        await self._api.aclose()
+
+    def draft(self, message: Message, *, resumed: bool) -> Draft:
+        """A draft that replies to `message`; a resumed one goes on in the reply that is already there."""
+        poster = DiscordPoster(self._api, self, message, ring=self._settings.ring)
+        return GrowingPosts(poster, max_chars=MAX_CHARS, pace_s=self._settings.pace_s, resumed=resumed)
+
+    async def notice(self, message: Message, text: str) -> None:
+        """Replies to `message` with one line. Raises DeliveryFailed."""
+        line = harmless(text)[:MAX_CHARS]
+        place = message.reply_to
+        nonce = nonce_for(message.id, f"notice {line}")
+        await self._api.post(place["channel_id"], line, nonce=nonce, answers=place["message_id"])
+
+    def start_typing(self, channel_id: str) -> asyncio.Task[None]:
+        """Shows typing in a channel, again and again, until the task is cancelled."""
+        task = asyncio.create_task(self._type(channel_id))
+        self._typing.add(task)
+        task.add_done_callback(self._typing.discard)
+        return task
+
+    async def _type(self, channel_id: str) -> None:
+        try:
+            for _ in range(TYPING_REPEATS):
+                await self._api.show_typing(channel_id)
+                await asyncio.sleep(TYPING_REPEAT_S)
+        except DeliveryFailed as error:
+            _log.info("typing_not_shown", channel=channel_id, reason=str(error))
+
+
+class DiscordPoster:
+    """The `Poster` of one answer."""
+
+    def __init__(self, api: Api, courier: DiscordCourier, message: Message, *, ring: bool) -> None:
+        self._api = api
+        self._courier = courier
+        self._turn_id = message.id
+        self._channel_id = message.reply_to["channel_id"]
+        self._question_id = message.reply_to["message_id"]
+        self._ring = ring
+        self._typing: asyncio.Task[None] | None = None
+
+    async def indicate(self, *, on: bool) -> None:
+        """Starts or ends "is typing"; waits for nothing."""
+        if self._typing is not None:
+            self._typing.cancel()
+            self._typing = None
+        if on:
+            self._typing = self._courier.start_typing(self._channel_id)
+
+    async def earlier(self) -> tuple[str, ...]:
+        """The posts of an earlier attempt, as far as the channel's history shows them."""
+        nonces = frozenset(nonce_for(self._turn_id, str(part)) for part in range(_MOST_PARTS))
+        return await self._api.own_replies(self._channel_id, self._question_id, nonces)
+
+    async def post(self, text: str, part: int) -> str:
+        """Posts a part: the first replies to the question, the others follow it."""
+        return await self._api.post(
+            self._channel_id,
+            harmless(text),
+            nonce=nonce_for(self._turn_id, str(part)),
+            answers=self._question_id if part == 0 else None,
+            ring=self._ring,
+        )
+
+    async def edit(self, post_id: str, text: str) -> None:
+        """Replaces a part."""
+        await self._api.edit(self._channel_id, post_id, harmless(text))
+
+    async def remove(self, post_id: str) -> None:
+        """Removes a part."""
+        await self._api.remove(self._channel_id, post_id)
+
+
+def nonce_for(turn_id: str, part: str) -> str:
+    """The idempotency key of one post: the same at every attempt; Discord allows 25 characters."""
+    return hashlib.sha256(f"{turn_id}\n{part}".encode()).hexdigest()[:24]
