@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -123,7 +123,7 @@ async def answer(mail: Mail, kit: Answerer, halt: Halt, intend: Callable[[], Awa
 async def _generate(mail: Mail, kit: Answerer, halt: Halt, delivery: Delivery, state: Outcomes) -> None:
     """Fills `state`; every failure of the host ends in an outcome and a line for the person."""
     try:
-        await _until_halt(_answer_with_room(mail, kit, delivery, state), halt)
+        await _until_halt(lambda: _answer_with_room(mail, kit, delivery, state), halt)
     except PromptTooLong as error:
         _fail(state, error, Outcome.REFUSED, _too_long(state, error))
     except HostUnavailable as error:
@@ -138,14 +138,22 @@ async def _generate(mail: Mail, kit: Answerer, halt: Halt, delivery: Delivery, s
         state.outcome, state.line = Outcome.STOPPED, lines.STOPPED
 
 
+def failure(message: Message, kit: Answerer, error: Exception) -> Commit:
+    """The commit of a message whose answering failed in a way that nobody foresaw; names the error's type only."""
+    state = Outcomes(started_at=kit.now(), error=f"fault: {type(error).__name__}")
+    return Commit(message.id, interaction=_interaction(message, kit, state))
+
+
 def _fail(state: Outcomes, error: HostError, outcome: Outcome, line: str) -> None:
     state.outcome, state.error, state.line = outcome, f"{type(error).__name__}: {error}", line
     _log.warning("host_failed", error=state.error)
 
 
-async def _until_halt(work: Awaitable[None], halt: Halt) -> None:
+async def _until_halt(work: Callable[[], Coroutine[None, None, None]], halt: Halt) -> None:
     """Runs `work`, cancelling it when an end is asked for. Only the model host is called inside, never Redis."""
-    working = asyncio.ensure_future(work)
+    if halt.reason is not None:
+        return
+    working = asyncio.create_task(work())
     waiting = asyncio.ensure_future(halt.wait())
     try:
         await asyncio.wait({working, waiting}, return_when=asyncio.FIRST_COMPLETED)

@@ -31,17 +31,37 @@ class LogWriter:
     async def run(self) -> None:
         """An unreachable store is waited for; while stopping it is left for the next start, nothing is lost."""
         while True:
+            entries = await self._read()
+            if entries:
+                await self._write_steadily(entries)
+            elif self.stopping.is_set():
+                return
+
+    async def _read(self) -> list[LogEntry]:
+        try:
+            return await self.stream.read(self.name, self.max_rows, self.wait_s)
+        except StoreUnavailable as error:
+            await self._wait(error)
+            return []
+
+    async def _write_steadily(self, entries: Sequence[LogEntry]) -> None:
+        """Writes the batch that was read, however long the ledger is away: nobody else has it now."""
+        while True:
             try:
-                entries = await self.stream.read(self.name, self.max_rows, self.wait_s)
-                if entries:
-                    await self._write(entries)
-                elif self.stopping.is_set():
-                    return
+                await self._write(entries)
+                return
             except StoreUnavailable as error:
-                _log.warning("log_waits", reason=str(error))
                 if self.stopping.is_set():
                     return
-                await asyncio.sleep(self.retry_s)
+                await self._wait(error)
+
+    async def _wait(self, error: StoreUnavailable) -> None:
+        _log.warning("log_waits", reason=str(error))
+        try:
+            async with asyncio.timeout(self.retry_s):
+                await self.stopping.wait()
+        except TimeoutError:
+            return
 
     async def _write(self, entries: Sequence[LogEntry]) -> None:
         rows: list[tuple[LogEntry, Interaction]] = []

@@ -1,4 +1,4 @@
-"""Splits a Markdown answer into posts that respect a platform's limit, keeping code fences, words and graphemes whole."""
+"""Splits a Markdown answer into posts within a platform's limit, keeping code fences, words and graphemes whole."""
 
 from __future__ import annotations
 
@@ -22,6 +22,11 @@ class Fence:
     def opening(self) -> str:
         """The line that opens the block again at the top of the next part."""
         return f"{self.marks}{self.info}\n" if len(self.info) <= _MAX_INFO_CHARS else f"{self.marks}\n"
+
+    @property
+    def closing(self) -> str:
+        """What ends the block at the bottom of a part."""
+        return f"\n{self.marks}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +69,11 @@ def _first_part(text: str, fence: Fence | None, max_chars: int) -> tuple[Part, F
     room = max_chars - len(prefix)
     body = text if len(text) <= room else text[: _cut(text, room, fence)]
     after = _fence_after(body, fence)
-    if after is not None and len(body) + len(_closing(body, after)) > room:
+    if after is not None and len(body) + len(after.closing) > room:
         # The cut falls inside a block, and the closing fence needs room as well.
-        body = text[: _cut(text, room - len(after.marks) - 1, fence)]
+        body = text[: _cut(text, room - len(after.closing), fence)]
         after = _fence_after(body, fence)
-    return Part(prefix, body, _closing(body, after) if after else ""), after
-
-
-def _closing(body: str, fence: Fence) -> str:
-    return f"\n{fence.marks}"
+    return Part(prefix, body, after.closing if after else ""), after
 
 
 def _cut(text: str, room: int, fence: Fence | None) -> int:

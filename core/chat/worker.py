@@ -12,7 +12,7 @@ from typing import TypeVar
 import structlog
 
 from core.chat import lines
-from core.chat.answer import Answerer, Halt, Interrupted, answer
+from core.chat.answer import Answerer, Halt, Interrupted, answer, failure
 from core.chat.errors import DeliveryFailed, Fenced, HostError, StoreUnavailable
 from core.chat.message import Conversation, Outcome
 from core.chat.ports import Claim, Commit, Mail, Tickets
@@ -127,19 +127,19 @@ class Worker:
             return await answer(mail, self.kit, halt, intend)
         except (Fenced, Interrupted, StoreUnavailable):
             raise
-        except Exception:
+        except Exception as error:
             # The one place that catches everything: the message is recorded as failed and its person is told.
             _log.exception("answer_failed", turn=turn_id)
-            return await self._apologise(mail)
+            await self._apologise(mail)
+            return failure(mail.message, self.kit, error)
 
-    async def _apologise(self, mail: Mail) -> Commit:
+    async def _apologise(self, mail: Mail) -> None:
         courier = self.kit.couriers.get(mail.message.conversation.platform)
         try:
             if courier is not None:
                 await courier.draft(mail.message, resumed=True).close(lines.FAULT, Outcome.FAILED)
         except DeliveryFailed as error:
             _log.warning("apology_not_delivered", turn=mail.message.id, reason=str(error))
-        return Commit(mail.message.id)
 
     @asynccontextmanager
     async def _lease(self, claim: Claim, halt: Halt) -> AsyncIterator[None]:

@@ -1,0 +1,157 @@
+"""The composition root: opens stores, couriers and the model host's client, and puts each part together."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+
+import aiohttp
+
+from core.chat.answer import Answerer
+from core.chat.errors import StoreUnavailable
+from core.chat.intake import Receipt, Receive, receive
+from core.chat.interaction import Sampling
+from core.chat.message import Message
+from core.chat.persona import Persona
+from core.chat.ports import Courier
+from model.client.host import HttpModelHost
+from parley.errors import SetupError
+from parley.settings import Settings
+from storage.connections import open_redis
+from storage.engine import open_engine
+from storage.feed import RedisFeed
+from storage.ledger import SqlLedger
+from storage.log_stream import RedisLogStream
+from storage.mailbox import RedisMailbox
+
+DAY_S = 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """What is kept in Redis."""
+
+    mailbox: RedisMailbox
+    feed: RedisFeed
+    log_stream: RedisLogStream
+
+
+@asynccontextmanager
+async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
+    """The mailbox, its feed and its log stream.
+
+    Raises:
+        SetupError: the server cannot be reached or used.
+    """
+    url = settings.mailbox_url
+    async with AsyncExitStack() as stack:
+        try:
+            client = open_redis(url)
+            stack.push_async_callback(client.aclose)
+            blocking = open_redis(url, blocking=True)
+            stack.push_async_callback(blocking.aclose)
+            shards = settings.mailbox_shards
+            mailbox = RedisMailbox(
+                client,
+                blocking,
+                shards=shards,
+                lease_s=settings.lease_s,
+                inbox_limit=settings.inbox_limit,
+                history_ttl_s=settings.history_days * DAY_S,
+            )
+            await mailbox.open()
+        except (StoreUnavailable, ValueError) as error:
+            raise SetupError(_redis_remedy(settings, error)) from error
+        stack.push_async_callback(mailbox.aclose)
+        feed = RedisFeed(client)
+        stack.push_async_callback(feed.aclose)
+        log_stream = RedisLogStream(client, blocking, shards=shards)
+        yield Stores(mailbox, feed, log_stream)
+
+
+def _redis_remedy(settings: Settings, error: Exception) -> str:
+    if settings.redis_url is None:
+        return f"No Parley is running on PARLEY_HOME={settings.home} ({error}) Start it with 'parley up', or set REDIS_URL."
+    return f"REDIS_URL: {error}"
+
+
+@asynccontextmanager
+async def open_ledger(settings: Settings) -> AsyncIterator[SqlLedger]:
+    """The log of interactions."""
+    engine = open_engine(settings.ledger_url)
+    try:
+        yield SqlLedger(engine)
+    finally:
+        await engine.dispose()
+
+
+@asynccontextmanager
+async def open_couriers(settings: Settings, stores: Stores) -> AsyncIterator[Mapping[str, Courier]]:
+    """A courier for each platform that is switched on; SDKs are imported only for those."""
+    from bots.web.courier import FeedCourier  # noqa: PLC0415 - with the platform's extra
+
+    couriers: dict[str, Courier] = {name: FeedCourier(name, stores.feed) for name in ("web", "terminal")}
+    async with AsyncExitStack() as stack:
+        if settings.slack_on:
+            couriers["slack"] = await stack.enter_async_context(_slack_courier(settings))
+        if settings.discord_on:
+            couriers["discord"] = await stack.enter_async_context(_discord_courier(settings))
+        yield couriers
+
+
+@asynccontextmanager
+async def open_answerer(settings: Settings, couriers: Mapping[str, Courier]) -> AsyncIterator[Answerer]:
+    """What a worker answers with.
+
+    Raises:
+        SetupError: MODEL_URL is not set, or PERSONA_FILE cannot be read.
+    """
+    if settings.model_url is None:
+        raise SetupError(
+            "MODEL_URL is not set. Start a model host with 'parley host' and set MODEL_URL to its address, or let "
+            "'parley up' start everything."
+        )
+    key = settings.model_api_key.get_secret_value() if settings.model_api_key else ""
+    async with aiohttp.ClientSession() as session:
+        host = HttpModelHost(
+            settings.model_url, key, session, model=_served_name(settings), context_tokens=settings.context_tokens
+        )
+        sampling = Sampling(settings.temperature, settings.top_p, settings.max_tokens, seed=0)
+        yield Answerer(host, couriers, load_persona(settings), sampling, worker_name())
+
+
+def _served_name(settings: Settings) -> str:
+    """The model to ask a server for: MODEL when it names one there, not a file or folder here."""
+    return "" if os.path.exists(settings.model) else settings.model  # noqa: PTH110 - MODEL may be no path at all
+
+
+def load_persona(settings: Settings) -> Persona:
+    """The persona in PERSONA_FILE, named for the file, or the default one."""
+    path = settings.persona_file
+    if path is None:
+        return Persona()
+    try:
+        text = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SetupError(f"PERSONA_FILE={path} cannot be read ({error}). Name a UTF-8 text file.") from error
+    if not text:
+        raise SetupError(f"PERSONA_FILE={path} is empty. Write the system prompt into it, or unset PERSONA_FILE.")
+    return Persona(path.stem, text)
+
+
+def worker_name() -> str:
+    """Host and process: who answered, in the log."""
+    return f"{platform.node()}:{os.getpid()}"
+
+
+def bind_receive(stores: Stores, courier: Courier) -> Receive:
+    """Core's intake for one platform's gateway."""
+
+    async def bound(message: Message) -> Receipt:
+        return await receive(message, stores.mailbox, courier)
+
+    return bound

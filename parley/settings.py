@@ -1,0 +1,173 @@
+"""All settings, read from the environment and `.env`: the only place that reads either."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal, Self
+
+from dotenv import dotenv_values
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from parley.errors import SettingsError
+
+ENV_FILE = ".env"
+MAX_SOCKET_PATH_BYTES = 107  # sun_path of sockaddr_un, less the closing zero
+
+
+class Settings(BaseSettings):
+    """One field per setting; the environment wins over `.env`, and an empty value counts as not set."""
+
+    model_config = SettingsConfigDict(env_file=ENV_FILE, env_ignore_empty=True, extra="ignore", frozen=True)
+
+    slack_bot_token: SecretStr | None = None
+    slack_app_token: SecretStr | None = None
+    slack_signing_secret: SecretStr | None = None
+    slack_api_url: str | None = None
+
+    discord_token: SecretStr | None = None
+    discord_message_content: bool = False
+    discord_api_url: str | None = None
+    discord_gateway_url: str | None = None
+
+    redis_url: SecretStr | None = None
+    database_url: SecretStr | None = None
+
+    model: str = ""
+    model_url: str | None = None
+    model_api_key: SecretStr | None = None
+    engine: Literal["auto", "openvino", "torch"] = "auto"
+    context_tokens: int = Field(default=4096, ge=256)
+
+    persona_file: Path | None = None
+    temperature: float = Field(default=0.3, ge=0.0, le=2.0)
+    top_p: float = Field(default=0.9, gt=0.0, le=1.0)
+    max_tokens: int = Field(default=512, ge=1)
+
+    parley_home: Path = Path("var")
+    parley_port: int = Field(default=8080, ge=1, le=65535)
+    history_days: float = Field(default=30.0, gt=0.0)
+    inbox_limit: int = Field(default=20, ge=1)
+    worker_slots: int = Field(default=32, ge=1)
+    lease_s: float = Field(default=15.0, ge=1.0)
+    mailbox_shards: int = Field(default=1, ge=1, le=64)
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @field_validator("slack_bot_token")
+    @classmethod
+    def _bot_token(cls, token: SecretStr | None) -> SecretStr | None:
+        return _prefixed(token, "xoxb-", "the Bot User OAuth Token under 'OAuth & Permissions'")
+
+    @field_validator("slack_app_token")
+    @classmethod
+    def _app_token(cls, token: SecretStr | None) -> SecretStr | None:
+        return _prefixed(token, "xapp-", "an App-Level Token with connections:write under 'Basic Information'")
+
+    @field_validator("model_url", "slack_api_url", "discord_api_url")
+    @classmethod
+    def _http_url(cls, url: str | None) -> str | None:
+        return _with_scheme(url, ("http://", "https://"))
+
+    @field_validator("discord_gateway_url")
+    @classmethod
+    def _ws_url(cls, url: str | None) -> str | None:
+        return _with_scheme(url, ("ws://", "wss://"))
+
+    @model_validator(mode="after")
+    def _slack_is_whole(self) -> Self:
+        if self.slack_bot_token and not self.slack_app_token:
+            raise ValueError(
+                "SLACK_BOT_TOKEN is set but SLACK_APP_TOKEN is not; Socket Mode needs both. Make an App-Level Token "
+                "(xapp-…) with connections:write under 'Basic Information' and put it into .env, or remove both."
+            )
+        if self.slack_app_token and not self.slack_bot_token:
+            raise ValueError(
+                "SLACK_APP_TOKEN is set but SLACK_BOT_TOKEN is not. Copy the Bot User OAuth Token (xoxb-…) from "
+                "'OAuth & Permissions' into .env, or remove both."
+            )
+        return self
+
+    @property
+    def home(self) -> Path:
+        """The folder of all data, absolute."""
+        return self.parley_home.expanduser().absolute()
+
+    @property
+    def runtime_dir(self) -> Path:
+        """A short folder for sockets: a socket's path is limited to 107 bytes, and `home` may lie deep."""
+        digest = hashlib.sha256(str(self.home.resolve()).encode()).hexdigest()[:10]
+        return Path(f"/tmp/parley-{os.getuid()}-{digest}")  # noqa: S108 - its owner and mode are checked before use
+
+    @property
+    def embedded_socket(self) -> Path:
+        """Where the embedded Valkey listens."""
+        return self.runtime_dir / "valkey.sock"
+
+    @property
+    def mailbox_url(self) -> str:
+        """REDIS_URL, or the embedded Valkey's."""
+        return self.redis_url.get_secret_value() if self.redis_url else f"unix://{self.embedded_socket}"
+
+    @property
+    def ledger_url(self) -> str:
+        """DATABASE_URL, or SQLite under `home`."""
+        return self.database_url.get_secret_value() if self.database_url else f"sqlite:///{self.home}/parley.db"
+
+    @property
+    def slack_on(self) -> bool:
+        """Whether Slack's tokens are set."""
+        return self.slack_bot_token is not None
+
+    @property
+    def discord_on(self) -> bool:
+        """Whether Discord's token is set."""
+        return self.discord_token is not None
+
+
+def load_settings() -> Settings:
+    """Reads the environment and `.env`.
+
+    Raises:
+        SettingsError: a line for each setting that is wrong; secrets are never quoted.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        raise SettingsError("\n".join(_line(item) for item in error.errors(include_url=False))) from None
+
+
+def child_environment(overrides: Mapping[str, str]) -> dict[str, str]:
+    """The environment for a part that `parley up` starts: ours, with what was decided at start."""
+    return {**os.environ, "PYTHONUNBUFFERED": "1", **overrides}
+
+
+def unknown_names() -> list[str]:
+    """Names in `.env` that are no setting: most likely typing errors."""
+    known = {name.upper() for name in Settings.model_fields}
+    return sorted(name for name in dotenv_values(ENV_FILE) if name.upper() not in known)
+
+
+def _prefixed(token: SecretStr | None, prefix: str, source: str) -> SecretStr | None:
+    if token is not None and not token.get_secret_value().startswith(prefix):
+        raise ValueError(f"does not begin with {prefix}; copy {source} from your app's page at Slack.")
+    return token
+
+
+def _with_scheme(url: str | None, schemes: tuple[str, ...]) -> str | None:
+    if url is not None and not url.startswith(schemes):
+        raise ValueError(f"begins with none of {', '.join(schemes)}")
+    return url
+
+
+def _line(error: Mapping[str, object]) -> str:
+    location = error.get("loc")
+    text = str(error.get("msg", "")).removeprefix("Value error, ")
+    if not isinstance(location, tuple) or not location:
+        return text
+    name = str(location[0])
+    secret = Settings.model_fields[name].annotation == SecretStr | None
+    shown = "" if secret else f"={error.get('input')!r}"
+    return f"{name.upper()}{shown}: {text} Correct it in .env or the environment."
