@@ -1,0 +1,1 @@
+"""The web page: a platform of our own, seen through the feed."""

@@ -1,0 +1,105 @@
+"""What a page shows of a conversation: its history, and what the feed knows beyond it. The folding is pure."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from core.chat.message import Conversation, Outcome, Turn
+from core.chat.ports import Feed, FeedEvent, Histories
+
+# Only an entry that is trimmed away between two calls makes us wait at all.
+_REPLAY_S = 2.0
+
+
+@dataclass(slots=True)
+class Exchange:
+    """One question and its answer so far; `outcome` is empty while the answer is awaited."""
+
+    turn_id: str
+    question: str = ""
+    answer: str = ""
+    outcome: str = ""
+    remembered: bool = False
+
+    @property
+    def awaited(self) -> bool:
+        """Whether the answer is still to come, or growing."""
+        return not self.outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Transcript:
+    """The exchanges of a conversation, oldest first, and the feed's id up to which they are told."""
+
+    exchanges: tuple[Exchange, ...]
+    after: str
+
+    @property
+    def awaited(self) -> bool:
+        """Whether an answer is still to come."""
+        return any(exchange.awaited for exchange in self.exchanges)
+
+
+async def read_transcript(conversation: Conversation, histories: Histories, feed: Feed) -> Transcript:
+    """The conversation as it stands. Raises StoreUnavailable."""
+    # The feed first: what is committed between the two reads is then in the history, and nowhere missing.
+    after = await feed.latest(conversation)
+    events = await _replay(conversation, feed, after)
+    turns = await histories.turns(conversation)
+    return Transcript(tuple(fold(turns, events)), after)
+
+
+def fold(turns: Sequence[Turn], events: Iterable[FeedEvent]) -> list[Exchange]:
+    """History and feed as exchanges.
+
+    A question that waits, an answer that grows and one that failed are in the feed only. After a `reset` only what the
+    feed tells later belongs to the conversation: history may be read a moment before the reset is committed.
+    """
+    exchanges = _remembered(turns)
+    shown: dict[str, Exchange] = dict(exchanges)
+    for event in events:
+        if event.kind == "reset":
+            shown.clear()
+        elif event.kind in {"said", "growing", "closed"}:
+            exchange = shown.setdefault(event.turn_id, exchanges.get(event.turn_id) or Exchange(event.turn_id))
+            _apply(exchange, event)
+    return [exchange for exchange in shown.values() if exchange.question]
+
+
+def _remembered(turns: Sequence[Turn]) -> dict[str, Exchange]:
+    exchanges: dict[str, Exchange] = {}
+    for turn in turns:
+        exchange = exchanges.setdefault(turn.turn_id, Exchange(turn.turn_id, remembered=True))
+        if turn.role == "user":
+            exchange.question = turn.text
+        else:
+            exchange.answer, exchange.outcome = turn.text, Outcome.ANSWERED.value
+    return exchanges
+
+
+def _apply(exchange: Exchange, event: FeedEvent) -> None:
+    if event.kind == "said":
+        exchange.question = event.text
+    elif event.kind == "closed":
+        exchange.answer, exchange.outcome = event.text, event.outcome or Outcome.ANSWERED.value
+    elif not exchange.remembered:
+        # Growing once more after `closed`: the worker died before the commit, and another one answers again.
+        exchange.answer, exchange.outcome = event.text, ""
+
+
+async def _replay(conversation: Conversation, feed: Feed, until: str) -> list[FeedEvent]:
+    events: list[FeedEvent] = []
+    if until == "0":
+        return events
+    try:
+        async with asyncio.timeout(_REPLAY_S), aclosing(feed.events(conversation, "0")) as stream:  # type: ignore[type-var]
+            async for event in stream:
+                events.append(event)
+                if event.id == until:
+                    break
+    except TimeoutError:
+        pass
+    return events
