@@ -1,0 +1,55 @@
+"""Translates a host's HTTP errors into core's, each with the setting to look at."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from core.chat.errors import HostError, HostRefused, HostUnavailable, PromptTooLong
+
+RETRYABLE = frozenset({429, 502, 503, 504})
+
+_CONTEXT = re.compile(r"(?:context length is|maximum context length of|context holds)\s+(\d+)")
+_PROMPT = re.compile(r"(?:prompt has|resulted in|requested|passed|contains at least)\s+(\d+)")
+
+
+def translate(status: int, body: str, url: str, model: str) -> HostError:
+    """The error for an answer with `status` and `body` from `url`; PromptTooLong carries the host's figures."""
+    error = _error(body)
+    message = str(error.get("message") or f"HTTP {status}")
+    if status == 400 and _is_too_long(error, message):
+        return PromptTooLong(_figure(error, "prompt_tokens", _PROMPT), _figure(error, "context_tokens", _CONTEXT))
+    if status in RETRYABLE or status >= 500:
+        return HostUnavailable(f"The model host at {url} answered {status}: {message}")
+    return HostRefused(_remedy(status, url, model) or f"The model host at {url} refused the request: {message}")
+
+
+def _remedy(status: int, url: str, model: str) -> str:
+    if 300 <= status < 400:
+        return f"The model host at {url} redirects elsewhere; put the final address into MODEL_URL."
+    if status in {401, 403}:
+        return f"The model host at {url} does not accept the key; check MODEL_API_KEY."
+    if status == 404:
+        return f"The model host at {url} knows no model {model!r}, or is no OpenAI endpoint; check MODEL_URL and MODEL."
+    return ""
+
+
+def _error(body: str) -> dict[str, Any]:
+    try:
+        error = json.loads(body)["error"]
+    except (ValueError, KeyError, TypeError):
+        return {}
+    return error if isinstance(error, dict) else {"message": error}
+
+
+def _is_too_long(error: dict[str, Any], message: str) -> bool:
+    # vLLM has no code for it, only the sentence.
+    return error.get("code") == "context_length_exceeded" or "maximum context length" in message
+
+
+def _figure(error: dict[str, Any], name: str, pattern: re.Pattern[str]) -> int:
+    if isinstance(error.get(name), int):
+        return int(error[name])
+    found = pattern.search(str(error.get("message", "")))
+    return int(found[1]) if found else 0
