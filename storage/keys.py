@@ -1,0 +1,62 @@
+"""The names of everything in Redis; all keys that one script touches carry the same hash tag: one cluster slot."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+
+from core.chat.message import Conversation
+
+WORKERS = "workers"  # the group that reads the tickets
+WRITERS = "writers"  # the group that reads the log
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """Key names under `prefix`. A conversation's shard follows from its id, so `shards` is fixed at the first start."""
+
+    prefix: str = "parley"
+    shards: int = 1
+
+    def shard(self, conversation: Conversation) -> int:
+        """The shard of `conversation`, from 0."""
+        return zlib.crc32(str(conversation).encode()) % self.shards
+
+    def of_shard(self, shard: int, kind: str) -> str:
+        """A key that a whole shard shares: `ready`, `log`, `log-dead`, `epoch`."""
+        return f"{self.prefix}:{{s{shard}}}:{kind}"
+
+    def beside(self, conversation: Conversation, kind: str) -> str:
+        """The key `kind` of the shard that holds `conversation`."""
+        return self.of_shard(self.shard(conversation), kind)
+
+    def of(self, conversation: Conversation, kind: str) -> str:
+        """A conversation's own key: `inbox`, `history`, `owner`, `known`."""
+        return f"{self.beside(conversation, kind)}:{conversation}"
+
+    def seen(self, conversation: Conversation, message_id: str) -> str:
+        """Marks a message that was accepted."""
+        return f"{self.beside(conversation, 'seen')}:{message_id}"
+
+    def post(self, platform: str, post_id: str) -> str:
+        """Leads from a post of ours to its conversation; in a slot of its own, for a reader knows no conversation."""
+        return f"{self.prefix}:post:{platform}:{post_id}"
+
+    def feed(self, conversation: Conversation) -> str:
+        """The feed of a conversation."""
+        return f"{self.prefix}:feed:{conversation}"
+
+    @property
+    def shard_count(self) -> str:
+        """Holds the number of shards."""
+        return f"{self.prefix}:shards"
+
+    @property
+    def stops(self) -> str:
+        """The channel on which stops are published."""
+        return f"{self.prefix}:stops"
+
+    @property
+    def feed_wakeups(self) -> str:
+        """The channel on which the feed tells which conversation has news."""
+        return f"{self.prefix}:feed-wakeups"

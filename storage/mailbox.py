@@ -1,0 +1,173 @@
+"""The mailbox in Redis: inbox, tickets and history of each conversation, changed only by the scripts."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator
+
+from redis.asyncio import Redis
+
+from core.chat import codec
+from core.chat.errors import StoreUnavailable
+from core.chat.message import Conversation, Message, Turn
+from core.chat.ports import Acceptance, Claim, Commit, Mail
+from storage.connections import ask, hear
+from storage.keys import WORKERS, Keys
+from storage.script import Script
+from storage.tickets import TicketDesk
+
+SEEN_S = 24 * 3600
+HISTORY_S = 30 * 24 * 3600
+
+
+class RedisMailbox:
+    """Mailbox, Tickets and Histories of `core.chat.ports`; `open` it before use, `aclose` it after.
+
+    `lease_s` is how long a worker may be silent before another takes over, `inbox_limit` how many messages of one
+    conversation may wait, `history_ttl_s` how long a history is kept after its last turn. The mailbox does not close
+    the clients. Every method raises StoreUnavailable.
+    """
+
+    def __init__(
+        self,
+        client: Redis,
+        blocking_client: Redis,
+        *,
+        prefix: str = "parley",
+        shards: int = 1,
+        lease_s: float = 15.0,
+        inbox_limit: int = 20,
+        history_ttl_s: float = HISTORY_S,
+    ) -> None:
+        self._client = client
+        self._blocking = blocking_client
+        self._keys = Keys(prefix, shards)
+        self._inbox_limit = inbox_limit
+        self._history_s = max(1, int(history_ttl_s))
+        self._desk = TicketDesk(client, blocking_client, self._keys, lease_s, self.release)
+        self._accept = Script(client, "accept")
+        self._head = Script(client, "head")
+        self._renew = Script(client, "renew")
+        self._intend = Script(client, "intend")
+        self._commit = Script(client, "commit")
+        self._finish = Script(client, "finish")
+        self._release = Script(client, "release")
+        self._request_stop = Script(client, "request_stop")
+
+    async def open(self) -> None:
+        """Fixes the number of shards at the first start, and creates the group of workers.
+
+        Raises:
+            StoreUnavailable: the mailbox was made with another number of shards.
+        """
+        await ask(self._client.set(self._keys.shard_count, self._keys.shards, nx=True))
+        stored = await ask(self._client.get(self._keys.shard_count))
+        if int(stored) != self._keys.shards:
+            raise StoreUnavailable(
+                f"The mailbox in REDIS_URL was made with {stored} shards and this start asks for {self._keys.shards}: "
+                f"start with {stored}, or name a Redis that is empty."
+            )
+        await self._desk.create_groups()
+
+    async def aclose(self) -> None:
+        """Ends the reads under way and gives back what they bring."""
+        await self._desk.aclose()
+
+    # ── mailbox ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def accept(self, message: Message) -> Acceptance:
+        """See `Mailbox.accept`. On disk at return if the server runs with appendfsync always."""
+        conversation = message.conversation
+        keys = [
+            self._keys.seen(conversation, message.id),
+            *self._of(conversation, "inbox", "owner"),
+            self._keys.beside(conversation, "ready"),
+            self._keys.of(conversation, "known"),
+        ]
+        # The id stands before the JSON, so that a script finds it without reading the JSON.
+        item = f"{message.id}\n{codec.dump(message)}"
+        args: list[str | int] = [uuid.uuid4().hex, SEEN_S, self._inbox_limit, item, str(conversation), self._history_s]
+        return Acceptance(await self._accept(keys, args))
+
+    async def knows(self, conversation: Conversation) -> bool:
+        """See `Mailbox.knows`."""
+        return bool(await ask(self._client.exists(self._keys.of(conversation, "known"))))
+
+    async def conversation_of(self, platform: str, post_id: str) -> Conversation | None:
+        """See `Mailbox.conversation_of`; forgotten with the history."""
+        found = await ask(self._client.get(self._keys.post(platform, post_id)))
+        return Conversation.parse(found) if found else None
+
+    async def request_stop(self, conversation: Conversation) -> bool:
+        """See `Mailbox.request_stop`."""
+        args = [self._keys.stops, str(conversation)]
+        return bool(await self._request_stop(self._of(conversation, "owner", "inbox"), args))
+
+    # ── tickets ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def take(self, worker: str, wait_s: float) -> Claim | None:
+        """See `Tickets.take`. A cancelled `take` gives back what it was handed."""
+        return await self._desk.take(worker, wait_s)
+
+    async def head(self, claim: Claim) -> Mail | None:
+        """See `Tickets.head`. Raises BadEntry for a message or a turn that this version cannot read."""
+        keys = self._of(claim.conversation, "owner", "inbox", "history")
+        item, intent, stop, history = await self._head(keys, [claim.epoch])
+        if not item:
+            return None
+        message_id, _, text = item.partition("\n")
+        turns = tuple(codec.load_turn(turn) for turn in history)
+        intended, stop_requested = intent == message_id, stop == message_id
+        return Mail(codec.load_message(text), turns, intended=intended, stop_requested=stop_requested)
+
+    async def renew(self, claim: Claim) -> bool:
+        """See `Tickets.renew`."""
+        keys = [*self._of(claim.conversation, "owner", "inbox"), self._keys.beside(claim.conversation, "ready")]
+        return bool(await self._renew(keys, [claim.epoch, WORKERS, claim.ticket]))
+
+    async def intend(self, claim: Claim, turn_id: str) -> None:
+        """See `Tickets.intend`."""
+        await self._intend(self._of(claim.conversation, "owner"), [claim.epoch, turn_id])
+
+    async def commit(self, claim: Claim, commit: Commit) -> None:
+        """See `Tickets.commit`. The same turn again under the same claim changes nothing."""
+        conversation = claim.conversation
+        # Before the script: these keys lie in other slots, and a fenced commit leaves nothing wrong behind.
+        for post in commit.posts:
+            key = self._keys.post(conversation.platform, post)
+            await ask(self._client.set(key, str(conversation), ex=self._history_s))
+        keys = [
+            *self._of(conversation, "owner", "inbox", "history"),
+            self._keys.beside(conversation, "log"),
+            self._keys.of(conversation, "known"),
+        ]
+        drop = -1 if commit.clear else commit.drop
+        interaction = codec.dump(commit.interaction) if commit.interaction else ""
+        turns = [codec.dump(turn) for turn in commit.append]
+        await self._commit(keys, [claim.epoch, commit.turn_id, drop, self._history_s, interaction, *turns])
+
+    async def finish(self, claim: Claim) -> bool:
+        """See `Tickets.finish`. True as well when the conversation is finished already."""
+        keys = [*self._of(claim.conversation, "owner", "inbox"), self._keys.beside(claim.conversation, "ready")]
+        return bool(await self._finish(keys, [claim.epoch, WORKERS, claim.ticket]))
+
+    async def release(self, claim: Claim) -> None:
+        """See `Tickets.release`."""
+        keys = [self._keys.of(claim.conversation, "owner"), self._keys.beside(claim.conversation, "ready")]
+        await self._release(keys, [claim.epoch, WORKERS, claim.ticket, str(claim.conversation)])
+
+    async def stops(self) -> AsyncIterator[Conversation]:
+        """See `Tickets.stops`. Never raises for a lost connection: it connects anew."""
+        async for conversation_id in hear(self._blocking, self._keys.stops):
+            if conversation_id:
+                yield Conversation.parse(conversation_id)
+
+    # ── histories ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def turns(self, conversation: Conversation) -> tuple[Turn, ...]:
+        """See `Histories.turns`. Raises BadEntry for a turn that this version cannot read."""
+        history = await ask(self._client.lrange(self._keys.of(conversation, "history"), 0, -1))
+        return tuple(codec.load_turn(turn) for turn in history)
+
+    def _of(self, conversation: Conversation, *kinds: str) -> list[str]:
+        return [self._keys.of(conversation, kind) for kind in kinds]

@@ -1,0 +1,125 @@
+"""Who waits for work and who gets it: one blocking read a shard, shared by all workers of this process."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable
+
+from redis.asyncio import Redis
+
+from core.chat.message import Conversation
+from core.chat.ports import Claim
+from storage.connections import BLOCK_S, to_its_end
+from storage.keys import WORKERS, Keys
+from storage.script import Script
+from storage.streams import create_group, read_new
+
+_Place = asyncio.Future[Claim]
+
+
+class TicketDesk:
+    """Reads the tickets of all shards and hands claims to those who wait.
+
+    A ticket that was read when nobody waits any more is given back through `release`, so a cancelled `take` neither
+    cuts a Redis call nor keeps a ticket. The reads run only while somebody waits.
+    """
+
+    def __init__(
+        self,
+        client: Redis,
+        blocking_client: Redis,
+        keys: Keys,
+        lease_s: float,
+        release: Callable[[Claim], Awaitable[None]],
+    ) -> None:
+        self._blocking = blocking_client
+        self._client = client
+        self._keys = keys
+        self._lease_ms = int(lease_s * 1000)
+        # Leases are looked at this often; a blocking read is no longer than this.
+        self._look_s = min(BLOCK_S, max(0.05, lease_s / 4))
+        self._release = release
+        self._adopt = Script(client, "adopt")
+        self._begin = Script(client, "begin")
+        self._waiting: dict[str, deque[_Place]] = {}
+        self._readers: dict[tuple[str, int], asyncio.Task[None]] = {}
+
+    async def create_groups(self) -> None:
+        """Creates the group of workers on each shard's tickets. Raises StoreUnavailable."""
+        for shard in range(self._keys.shards):
+            await create_group(self._client, self._keys.of_shard(shard, "ready"), WORKERS)
+
+    async def take(self, worker: str, wait_s: float) -> Claim | None:
+        """The next claim for `worker`, or None after `wait_s`. Raises StoreUnavailable."""
+        place: _Place = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(worker, deque()).append(place)
+        self._start_readers(worker)
+        try:
+            await asyncio.wait({place}, timeout=wait_s)
+        except asyncio.CancelledError:
+            if not place.cancel() and place.exception() is None:
+                await to_its_end(self._release(place.result()))
+            raise
+        if place.done():
+            return place.result()
+        place.cancel()
+        return None
+
+    async def aclose(self) -> None:
+        """Waits for the reads under way, at most `BLOCK_S`, and gives back what they bring."""
+        for places in self._waiting.values():
+            for place in places:
+                place.cancel()
+        await asyncio.gather(*self._readers.values())
+
+    def _start_readers(self, worker: str) -> None:
+        for shard in range(self._keys.shards):
+            reader = self._readers.get((worker, shard))
+            if reader is None or reader.done():
+                self._readers[worker, shard] = asyncio.create_task(self._read(worker, shard))
+
+    async def _read(self, worker: str, shard: int) -> None:
+        places = self._waiting[worker]
+        looked_at = 0.0
+        try:
+            while self._somebody_waits(places):
+                ticket = None
+                if time.monotonic() - looked_at >= self._look_s:
+                    looked_at = time.monotonic()
+                    ticket = await self._overdue(worker, shard)
+                ticket = ticket or await self._new(worker, shard)
+                if ticket and (claim := await self._claim(worker, *ticket)):
+                    await self._hand(claim, places)
+        except Exception as error:  # each of those who wait raises it in its own task
+            while self._somebody_waits(places):
+                places.popleft().set_exception(error)
+
+    def _somebody_waits(self, places: deque[_Place]) -> bool:
+        while places and places[0].done():
+            places.popleft()
+        return bool(places)
+
+    async def _hand(self, claim: Claim, places: deque[_Place]) -> None:
+        if self._somebody_waits(places):
+            places.popleft().set_result(claim)
+        else:
+            await self._release(claim)
+
+    async def _overdue(self, worker: str, shard: int) -> tuple[str, str] | None:
+        found = await self._adopt([self._keys.of_shard(shard, "ready")], [WORKERS, worker, self._lease_ms])
+        return (found[0], found[1]) if found else None
+
+    async def _new(self, worker: str, shard: int) -> tuple[str, str] | None:
+        ready = self._keys.of_shard(shard, "ready")
+        for ticket, fields in await read_new(self._blocking, ready, WORKERS, worker, 1, self._look_s):
+            return ticket, fields["conversation"]
+        return None
+
+    async def _claim(self, worker: str, ticket: str, conversation_id: str) -> Claim | None:
+        conversation = Conversation.parse(conversation_id)
+        keys = self._keys
+        owner, ready = keys.of(conversation, "owner"), keys.beside(conversation, "ready")
+        epoch = await self._begin([owner, ready, keys.beside(conversation, "epoch")], [WORKERS, ticket, worker])
+        return Claim(conversation, ticket, int(epoch)) if epoch else None

@@ -1,0 +1,48 @@
+"""Real servers for those tests that ask for them: one of each a pytest worker, started at the first use."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from tests.support.postgres import PostgresServer
+from tests.support.valkey import ValkeyServer
+
+_DATABASES = 64  # Valkey's, see tests/support/valkey.py
+_numbers = count()
+
+
+@pytest.fixture(scope="session")
+def valkey_server() -> Iterator[ValkeyServer]:
+    """The Valkey that `redis_url` shares; a test that kills its server starts one of its own."""
+    with ValkeyServer() as server:
+        yield server
+
+
+@pytest.fixture
+def redis_url(valkey_server: ValkeyServer) -> str:
+    """An empty database of a real Valkey."""
+    db = next(_numbers) % _DATABASES
+    valkey_server.flush(db)
+    return valkey_server.url(db)
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    with PostgresServer() as server:
+        yield server
+
+
+@pytest.fixture
+def postgres_url(postgres_server: PostgresServer) -> str:
+    """An empty database of a real PostgreSQL."""
+    return postgres_server.fresh_database()
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path) -> str:
+    """A SQLite file that does not exist yet."""
+    return f"sqlite:///{tmp_path / 'parley.db'}"
