@@ -1,0 +1,193 @@
+"""The fake Discord's gateway: hello, heartbeats, identify, resume with replay, and every way to hang up."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiohttp import WSMsgType, web
+
+from tests.support.fake_discord.world import DM_CHANNEL, Json, Post, World
+
+GUILDS, MEMBERS, PRESENCES = 1 << 0, 1 << 1, 1 << 8
+GUILD_MESSAGES, DIRECT_MESSAGES, MESSAGE_CONTENT = 1 << 9, 1 << 12, 1 << 15
+HEARTBEAT_INTERVAL_MS = 41_250
+
+
+@dataclass(slots=True)
+class Session:
+    """A session outlives its socket: what happened meanwhile is replayed when it resumes."""
+
+    id: str
+    intents: int
+    events: list[Json] = field(default_factory=list)
+    socket: web.WebSocketResponse | None = None
+
+
+class Sessions:
+    """All sessions of the bot. `privileged` are the intents granted in the developer portal."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.privileged = 0
+        self.sessions: dict[str, Session] = {}
+        self.sockets: set[web.WebSocketResponse] = set()
+        self.identified = 0
+        self.resumed = 0
+        self.heartbeats = 0
+        self.hang_up_at_hello = 0  # cut so many new connections before the hello
+        self.close_code = 0  # answer each identify with this close code
+        self.url = ""
+        self._changed = asyncio.Condition()
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        socket = web.WebSocketResponse(autoping=True)
+        await socket.prepare(request)
+        self.sockets.add(socket)
+        try:
+            if self.hang_up_at_hello > 0:
+                self.hang_up_at_hello -= 1
+                abort(request)
+                return socket
+            await socket.send_json({"op": 10, "d": {"heartbeat_interval": HEARTBEAT_INTERVAL_MS}})
+            await self._converse(socket)
+        finally:
+            self.sockets.discard(socket)
+            for session in self.sessions.values():
+                if session.socket is socket:
+                    session.socket = None
+        return socket
+
+    async def _converse(self, socket: web.WebSocketResponse) -> None:
+        async for frame in socket:
+            if frame.type is not WSMsgType.TEXT:
+                break
+            payload = json.loads(frame.data)
+            op, body = payload["op"], payload.get("d")
+            if op == 1:
+                self.heartbeats += 1
+                await socket.send_json({"op": 11})
+            elif op == 2:
+                await self._identify(socket, body)
+            elif op == 6:
+                await self._resume(socket, body)
+            elif not any(session.socket is socket for session in self.sessions.values()):
+                await socket.close(code=4003, message=b"Not authenticated.")
+        # A bot that closes with 1000 ends its session; what happens afterwards is lost to it.
+        if socket.close_code in (1000, 1001):
+            self.sessions = {id_: s for id_, s in self.sessions.items() if s.socket is not socket}
+
+    async def _identify(self, socket: web.WebSocketResponse, body: Json) -> None:
+        if self.close_code or body.get("token") != self.world.token:
+            await socket.close(code=self.close_code or 4004)
+            return
+        intents = body.get("intents")
+        if not isinstance(intents, int) or intents >= 1 << 26:
+            await socket.close(code=4013, message=b"Invalid intent(s).")
+            return
+        if intents & (MEMBERS | PRESENCES | MESSAGE_CONTENT) & ~self.privileged:
+            await socket.close(code=4014, message=b"Disallowed intent(s).")
+            return
+        shard = body.get("shard", [0, 1])
+        if not 0 <= shard[0] < shard[1]:
+            await socket.close(code=4010, message=b"Invalid shard.")
+            return
+        session = Session(self.world.new_id(), intents, socket=socket)
+        self.sessions[session.id] = session
+        await self._tell(session, "READY", self._ready(session, shard))
+        if intents & GUILDS:
+            await self._tell(session, "GUILD_CREATE", self.world.guild_json())
+        self.identified += 1
+        await self.notify()
+
+    def _ready(self, session: Session, shard: list[int]) -> Json:
+        return {
+            "v": 10,
+            "user": self.world.bot.json(),
+            "guilds": [{"id": self.world.guild_id, "unavailable": True}],
+            "session_id": session.id,
+            "resume_gateway_url": self.url,
+            "shard": shard,
+            "application": {"id": self.world.bot.id, "flags": self.world.application_flags},
+        }
+
+    async def _resume(self, socket: web.WebSocketResponse, body: Json) -> None:
+        session = self.sessions.get(body.get("session_id", ""))
+        if body.get("token") != self.world.token:
+            await socket.close(code=4004, message=b"Authentication failed.")
+            return
+        if session is None:
+            await socket.send_json({"op": 9, "d": False})
+            return
+        session.socket = socket
+        for event in session.events:
+            if event["s"] > body["seq"]:
+                await socket.send_json(event)
+        await self._tell(session, "RESUMED", {})
+        self.resumed += 1
+        await self.notify()
+
+    async def _tell(self, session: Session, kind: str, body: Any) -> None:
+        event = {"op": 0, "t": kind, "s": len(session.events) + 1, "d": body}
+        session.events.append(event)
+        if session.socket is not None and not session.socket.closed:
+            await session.socket.send_json(event)
+
+    async def tell_all(self, kind: str, body: Any) -> None:
+        for session in list(self.sessions.values()):
+            if session.intents & GUILDS:
+                await self._tell(session, kind, body)
+
+    async def tell_message(self, post: Post, kind: str = "MESSAGE_CREATE") -> None:
+        """To each session, with the text only where its intents let it have that."""
+        direct = post.channel.type == DM_CHANNEL
+        for session in list(self.sessions.values()):
+            if session.intents & (DIRECT_MESSAGES if direct else GUILD_MESSAGES):
+                await self._tell(session, kind, self._as_heard(post, session.intents))
+
+    def _as_heard(self, post: Post, intents: int) -> Json:
+        told = post.json()
+        direct, own = post.channel.type == DM_CHANNEL, post.author is self.world.bot
+        if not (intents & MESSAGE_CONTENT or direct or own or self.world.bot in post.mentions):
+            told["content"] = ""
+        if not direct:
+            told["guild_id"] = self.world.guild_id
+            if not post.webhook:
+                told["member"] = {"roles": [], "joined_at": told["timestamp"], "deaf": False, "mute": False, "flags": 0}
+        if own and post.nonce:
+            told["nonce"] = post.nonce
+        return told
+
+    async def send_op(self, op: int, body: Any = None) -> None:
+        for session in self.sessions.values():
+            if session.socket is not None:
+                await session.socket.send_json({"op": op, "d": body})
+
+    async def invalidate(self) -> None:
+        """Ends all sessions: the bot has to identify again."""
+        await self.send_op(9, body=False)
+        self.sessions.clear()
+
+    def abort_all(self) -> None:
+        """Cuts the connections as a broken network does."""
+        for session in self.sessions.values():
+            session.socket = None
+        for socket in list(self.sockets):
+            if socket._req is not None:
+                abort(socket._req)
+
+    async def notify(self) -> None:
+        async with self._changed:
+            self._changed.notify_all()
+
+    async def wait_until_connected(self, *, identified: int = 1, resumed: int = 0) -> None:
+        """Until so many sessions have begun and so many were resumed; at most ten seconds."""
+        async with asyncio.timeout(10), self._changed:
+            await self._changed.wait_for(lambda: self.identified >= identified and self.resumed >= resumed)
+
+
+def abort(request: web.BaseRequest) -> None:
+    if request.transport is not None:
+        request.transport.abort()
