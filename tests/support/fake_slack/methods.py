@@ -1,0 +1,216 @@
+"""The Web API's methods: what each requires, and what it does to the workspace."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from tests.support.fake_slack.workspace import BOT_ID, BOT_USER, TEAM, Post, SlackSaysNo, Workspace
+
+Args = dict[str, Any]
+MAX_MARKDOWN = 12_000
+MAX_TEXT = 40_000
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """`scopes`: any one of them suffices. `per_minute` is the tier."""
+
+    act: Callable[[Workspace, Args], dict[str, Any]]
+    required: tuple[str, ...]
+    per_minute: int
+    scopes: tuple[str, ...] = ()
+
+
+def _auth_test(workspace: Workspace, args: Args) -> dict[str, Any]:
+    return {
+        "url": "http://fake/",
+        "team": "Fake",
+        "user": "parley",
+        "team_id": TEAM,
+        "user_id": BOT_USER,
+        "bot_id": BOT_ID,
+    }
+
+
+def _users_info(workspace: Workspace, args: Args) -> dict[str, Any]:
+    name = workspace.people.get(args["user"])
+    if name is None:
+        raise SlackSaysNo("user_not_found")
+    user = {"id": args["user"], "name": name.lower(), "profile": {"display_name": name, "real_name": name}}
+    return {"user": user}
+
+
+def _post_message(workspace: Workspace, args: Args) -> dict[str, Any]:
+    workspace.writable(args["channel"])
+    post = Post(
+        channel=args["channel"],
+        ts=workspace.new_ts(),
+        user=BOT_USER,
+        bot_id=BOT_ID,
+        text=_content(args),
+        thread_ts=_thread(workspace, args),
+        metadata=_metadata(args),
+        sent=args,
+    )
+    workspace.add(post)
+    return {"channel": post.channel, "ts": post.ts, "message": post.public(with_metadata=True)}
+
+
+def _update(workspace: Workspace, args: Args) -> dict[str, Any]:
+    workspace.writable(args["channel"])
+    post = workspace.own(args["channel"], args["ts"], "cant_update_message")
+    if post.streaming and workspace.clock() - post.born <= workspace.stream_life_s:
+        raise SlackSaysNo("streaming_state_conflict")
+    post.text = _content(args)
+    post.metadata = _metadata(args) if "metadata" in args else post.metadata
+    post.edits += 1
+    return {"channel": post.channel, "ts": post.ts, "text": post.text}
+
+
+def _delete(workspace: Workspace, args: Args) -> dict[str, Any]:
+    post = workspace.own(args["channel"], args["ts"], "cant_delete_message")
+    del workspace.posts[post.channel, post.ts]
+    return {"channel": post.channel, "ts": post.ts}
+
+
+def _start_stream(workspace: Workspace, args: Args) -> dict[str, Any]:
+    channel = workspace.writable(args["channel"])
+    if channel.kind != "im":
+        for name in ("recipient_user_id", "recipient_team_id"):
+            if not args.get(name):
+                raise SlackSaysNo(f"missing_{name}")
+    post = Post(
+        channel=channel.id,
+        ts=workspace.new_ts(),
+        user=BOT_USER,
+        bot_id=BOT_ID,
+        text=_markdown(args),
+        thread_ts=_thread(workspace, args),
+        streaming=True,
+        born=workspace.clock(),
+        sent=args,
+    )
+    workspace.add(post)
+    return {"channel": post.channel, "ts": post.ts}
+
+
+def _append_stream(workspace: Workspace, args: Args) -> dict[str, Any]:
+    post = workspace.stream(args["channel"], args["ts"])
+    post.text = _grown(post.text, _markdown(args))
+    return {"channel": post.channel, "ts": post.ts}
+
+
+def _stop_stream(workspace: Workspace, args: Args) -> dict[str, Any]:
+    metadata = _metadata(args)
+    post = workspace.stream(args["channel"], args["ts"])
+    post.text = _grown(post.text, _markdown(args))
+    post.metadata = metadata or post.metadata
+    post.streaming = False
+    return {"channel": post.channel, "ts": post.ts, "message": post.public(with_metadata=True)}
+
+
+def _replies(workspace: Workspace, args: Args) -> dict[str, Any]:
+    posts = workspace.in_thread(args["channel"], args["ts"])
+    if not posts:
+        raise SlackSaysNo("thread_not_found")
+    # Slack gives the root of the thread whatever `oldest` says.
+    kept = [post for post in posts if post.ts == args["ts"] or float(post.ts) > float(args.get("oldest") or 0)]
+    return _page(kept, args)
+
+
+def _history(workspace: Workspace, args: Args) -> dict[str, Any]:
+    if args["channel"] not in workspace.channels:
+        raise SlackSaysNo("channel_not_found")
+    posts = workspace.in_channel(args["channel"])
+    return _page([post for post in posts if float(post.ts) > float(args.get("oldest") or 0)], args)
+
+
+def _thread_status(workspace: Workspace, args: Args) -> dict[str, Any]:
+    workspace.writable(args["channel_id"])
+    return {}
+
+
+def _session_status(workspace: Workspace, args: Args) -> dict[str, Any]:
+    workspace.writable(args["channel_id"])
+    if args["status"] not in ("processing", "active", "suspended", "closed"):
+        raise SlackSaysNo("invalid_arguments")
+    return {"status": args["status"]}
+
+
+def _page(posts: list[Post], args: Args) -> dict[str, Any]:
+    start, limit = int(args.get("cursor") or 0), int(args.get("limit") or 100)
+    wants = str(args.get("include_all_metadata", "")).lower() in ("1", "true")
+    more = start + limit < len(posts)
+    return {
+        "messages": [post.public(with_metadata=wants) for post in posts[start : start + limit]],
+        "has_more": more,
+        "response_metadata": {"next_cursor": str(start + limit) if more else ""},
+    }
+
+
+def _content(args: Args) -> str:
+    text, markdown = str(args.get("text") or ""), _markdown(args)
+    if text and markdown:
+        raise SlackSaysNo("markdown_text_conflict")
+    if not (text or markdown).strip():
+        raise SlackSaysNo("no_text")
+    if len(text) > MAX_TEXT:
+        raise SlackSaysNo("msg_too_long")
+    return text or markdown
+
+
+def _markdown(args: Args) -> str:
+    markdown = str(args.get("markdown_text") or "")
+    if len(markdown) > MAX_MARKDOWN:
+        raise SlackSaysNo("msg_too_long")
+    return markdown
+
+
+def _grown(text: str, more: str) -> str:
+    if len(text) + len(more) > MAX_MARKDOWN:
+        raise SlackSaysNo("msg_too_long")
+    return text + more
+
+
+def _metadata(args: Args) -> dict[str, Any]:
+    metadata = args.get("metadata") or {}
+    sound = not metadata or (
+        isinstance(metadata, dict)
+        and isinstance(metadata.get("event_type"), str)
+        and isinstance(metadata.get("event_payload"), dict)
+    )
+    if not sound:
+        raise SlackSaysNo("invalid_metadata_format")
+    return dict(metadata)
+
+
+def _thread(workspace: Workspace, args: Args) -> str:
+    root = str(args.get("thread_ts") or "")
+    if root and (args["channel"], root) not in workspace.posts:
+        raise SlackSaysNo("thread_not_found")
+    return root
+
+
+_READ = ("channels:history", "groups:history", "im:history", "mpim:history")
+_WRITE = ("chat:write",)
+# Tiers as Slack publishes them: 2 is 20 a minute, 3 is 50, 4 is 100; chat.postMessage is special, about one a second.
+METHODS: dict[str, Method] = {
+    "auth.test": Method(_auth_test, (), 600),
+    "users.info": Method(_users_info, ("user",), 100, ("users:read",)),
+    "chat.postMessage": Method(_post_message, ("channel",), 60, _WRITE),
+    "chat.update": Method(_update, ("channel", "ts"), 50, _WRITE),
+    "chat.delete": Method(_delete, ("channel", "ts"), 50, _WRITE),
+    "chat.startStream": Method(_start_stream, ("channel", "thread_ts"), 20, _WRITE),
+    "chat.appendStream": Method(_append_stream, ("channel", "ts", "markdown_text"), 100, _WRITE),
+    "chat.stopStream": Method(_stop_stream, ("channel", "ts"), 20, _WRITE),
+    "conversations.replies": Method(_replies, ("channel", "ts"), 50, _READ),
+    "conversations.history": Method(_history, ("channel",), 50, _READ),
+    "assistant.threads.setStatus": Method(
+        _thread_status, ("channel_id", "thread_ts", "status"), 600, ("assistant:write", "chat:write")
+    ),
+    "agents.sessions.setStatus": Method(
+        _session_status, ("channel_id", "status"), 50, ("assistant:write", "chat:write")
+    ),
+}

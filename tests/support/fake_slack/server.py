@@ -1,0 +1,215 @@
+"""The server: tokens, scopes, rate limits and faults before each Web API method, and the controls a test turns."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict, deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from aiohttp import web
+
+from tests.support.fake_slack.methods import METHODS, Args, Method
+from tests.support.fake_slack.sockets import Sockets
+from tests.support.fake_slack.workspace import BOT_ID, BOT_USER, TEAM, Post, SlackSaysNo, Workspace
+
+BOT_TOKEN = "xoxb-fake"
+APP_TOKEN = "xapp-fake"
+SCOPES = frozenset(
+    {
+        "app_mentions:read",
+        "assistant:write",
+        "channels:history",
+        "chat:write",
+        "groups:history",
+        "im:history",
+        "mpim:history",
+        "users:read",
+    }
+)
+# What puts text before people.
+POSTING = frozenset({"chat.postMessage", "chat.startStream", "chat.appendStream", "chat.stopStream", "chat.update"})
+
+
+@dataclass(slots=True)
+class Refusal:
+    """`status` 200 means an ok:false answer named `error`. With `after` the call is carried out, its answer lost."""
+
+    methods: frozenset[str]
+    times: int
+    status: int = 503
+    error: str = "service_unavailable"
+    after: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    method: str
+    args: Args = field(default_factory=dict)
+
+
+class FakeSlack:
+    """Use as `async with FakeSlack() as slack`. `url` is the base of the Web API."""
+
+    def __init__(self, *, ack_s: float = 3.0, clock: Callable[[], float] = time.time) -> None:
+        self.workspace = Workspace(clock)
+        self.sockets = Sockets(ack_s)
+        self.scopes = set(SCOPES)
+        self.unknown: set[str] = set()  # methods that this Slack does not have
+        self.limits: dict[str, int] = {}  # calls a minute, where a test wants others than Slack's
+        self.retry_after_s = 30
+        self.calls: list[Call] = []
+        self.url = ""
+        self._refusals: list[Refusal] = []
+        self._recent: dict[str, deque[float]] = defaultdict(deque)
+        self._events = 0
+        self._runner: web.AppRunner | None = None
+        self._port = 0
+
+    async def __aenter__(self) -> Self:
+        app = web.Application(client_max_size=2**24)
+        app.router.add_route("*", "/api/{method}", self._serve)
+        app.router.add_get("/link", self.sockets.serve)
+        self._runner = web.AppRunner(app, shutdown_timeout=0.1)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", 0)
+        await site.start()
+        self._port = self._runner.addresses[0][1]
+        self.url = f"http://127.0.0.1:{self._port}/api/"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.sockets.close()
+        assert self._runner is not None
+        await self._runner.cleanup()
+
+    # ── what a test does ────────────────────────────────────────────────────────────────────────────────────────────
+
+    def refuse(
+        self, *methods: str, times: int = 1, status: int = 503, error: str = "service_unavailable", after: bool = False
+    ) -> None:
+        """The next `times` calls of `methods` fail."""
+        self._refusals.append(Refusal(frozenset(methods), times, status, error, after))
+
+    def say(self, user: str, text: str, *, channel: str, thread_ts: str = "", **more: Any) -> str:
+        """A person writes; returns the ts. A mention goes out as both events, as both are subscribed."""
+        post = Post(channel=channel, ts=self.workspace.new_ts(), user=user, text=text, thread_ts=thread_ts)
+        post.bot_id = str(more.get("bot_id", ""))
+        self.workspace.add(post)
+        self.deliver(post, **more)
+        return post.ts
+
+    def deliver(self, post: Post, **more: Any) -> None:
+        """Sends the events of a post, also a second time."""
+        kind = self.workspace.channels[post.channel].kind
+        event: dict[str, Any] = {**post.public(with_metadata=False), "channel": post.channel, "team": TEAM, **more}
+        self.send_event({**event, "type": "message", "channel_type": kind})
+        if f"<@{BOT_USER}" in post.text and kind != "im":
+            self.send_event({**event, "type": "app_mention"})
+
+    def send_event(self, event: Mapping[str, Any]) -> None:
+        """Any event, as it is."""
+        self._events += 1
+        self.sockets.send(
+            {
+                "type": "event_callback",
+                "team_id": TEAM,
+                "api_app_id": "A1",
+                "event_id": f"Ev{self._events}",
+                "event_time": int(self.workspace.clock()),
+                "event": {"event_ts": event.get("ts", "1.0"), **event},
+                "authorizations": [{"team_id": TEAM, "user_id": BOT_USER, "is_bot": True}],
+            }
+        )
+
+    def unacked(self) -> int:
+        """Envelopes that nobody acknowledged so far."""
+        return sum(not envelope.acked.is_set() for envelope in self.sockets.envelopes)
+
+    def called(self, method: str) -> list[Args]:
+        """The arguments of the calls of `method` that were carried out, or refused for what they ask."""
+        return [call.args for call in self.calls if call.method == method]
+
+    # ── what Slack does ─────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _serve(self, request: web.Request) -> web.Response:
+        name = request.match_info["method"]
+        refusal = self._refusal(name)
+        if refusal is not None and not refusal.after:
+            return self._refused(refusal)
+        if self._over_limit(name):
+            return self._refused(Refusal(frozenset(), 0, 429, "ratelimited"))
+        try:
+            body = self._answer(name, _token(request), await _args(request))
+        except SlackSaysNo as no:
+            body = {"ok": False, "error": no.error, **no.more}
+        if refusal is not None:
+            return self._refused(refusal)
+        return web.json_response(body, headers={"x-oauth-scopes": ",".join(sorted(self.scopes))})
+
+    def _answer(self, name: str, token: str, args: Args) -> dict[str, Any]:
+        if name == "apps.connections.open":
+            self._check_token(token, APP_TOKEN, "xapp-")
+            return {"ok": True, "url": f"ws://127.0.0.1:{self._port}/link?ticket={self.sockets.ticket()}"}
+        method = METHODS.get(name)
+        if method is None or name in self.unknown:
+            raise SlackSaysNo("unknown_method", req_method=name)
+        self._check_token(token, BOT_TOKEN, "xoxb-")
+        self._check_call(method, args)
+        self.calls.append(Call(name, args))
+        return {"ok": True, **method.act(self.workspace, args)}
+
+    def _check_token(self, token: str, right: str, kind: str) -> None:
+        if not token:
+            raise SlackSaysNo("not_authed")
+        if token != right:
+            # A sound token of another kind is told apart from one that Slack does not know.
+            raise SlackSaysNo("invalid_auth" if token.startswith(kind) else "not_allowed_token_type")
+
+    def _check_call(self, method: Method, args: Args) -> None:
+        if method.scopes and not self.scopes.intersection(method.scopes):
+            raise SlackSaysNo("missing_scope", needed=method.scopes[0], provided=",".join(sorted(self.scopes)))
+        for name in method.required:
+            if args.get(name) in (None, ""):
+                raise SlackSaysNo("invalid_arguments", response_metadata={"messages": [f"missing required: {name}"]})
+
+    def _refusal(self, name: str) -> Refusal | None:
+        for refusal in self._refusals:
+            if name in refusal.methods and refusal.times > 0:
+                refusal.times -= 1
+                return refusal
+        return None
+
+    def _refused(self, refusal: Refusal) -> web.Response:
+        headers = {"Retry-After": str(self.retry_after_s)} if refusal.status == 429 else {}
+        return web.json_response({"ok": False, "error": refusal.error}, status=refusal.status, headers=headers)
+
+    def _over_limit(self, name: str) -> bool:
+        method = METHODS.get(name)
+        limit = self.limits.get(name, method.per_minute if method else 600)
+        recent, now = self._recent[name], self.workspace.clock()
+        while recent and recent[0] <= now - 60:
+            recent.popleft()
+        if len(recent) >= limit:
+            return True
+        recent.append(now)
+        return False
+
+
+def _token(request: web.Request) -> str:
+    return request.headers.get("Authorization", "").removeprefix("Bearer ").strip()
+
+
+async def _args(request: web.Request) -> Args:
+    args: Args = dict(request.query)
+    if request.content_type == "application/json":
+        args.update(await request.json())
+    elif request.can_read_body:
+        args.update(await request.post())
+    return args
+
+
+def other_bot() -> dict[str, str]:
+    """What marks an event as another bot's."""
+    return {"bot_id": f"{BOT_ID}2", "app_id": "A2"}
