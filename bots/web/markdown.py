@@ -41,6 +41,9 @@ def _adapt_block(token: Token) -> None:
         token.tag = f"h{min(int(token.tag[1]) + _HEADINGS_BELOW, 6)}"
     elif token.type == "table_open":
         token.attrSet("tabindex", "0")  # wide tables scroll, by keyboard too
+    elif token.type in {"th_open", "td_open"} and "style" in token.attrs:
+        # A class, as our Content-Security-Policy allows no style attribute.
+        token.attrs = {"class": str(token.attrs["style"]).replace("text-align:", "to-")}
 
 
 def _adapt_links(tokens: Sequence[Token]) -> None:

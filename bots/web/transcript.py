@@ -25,7 +25,7 @@ class Exchange:
     remembered: bool = False
 
     @property
-    def awaited(self) -> bool:
+    def pending(self) -> bool:
         """Whether the answer is still to come, or growing."""
         return not self.outcome
 
@@ -38,9 +38,9 @@ class Transcript:
     after: str
 
     @property
-    def awaited(self) -> bool:
+    def pending(self) -> bool:
         """Whether an answer is still to come."""
-        return any(exchange.awaited for exchange in self.exchanges)
+        return any(exchange.pending for exchange in self.exchanges)
 
 
 async def read_transcript(conversation: Conversation, histories: Histories, feed: Feed) -> Transcript:

@@ -59,7 +59,7 @@ class Views:
             entries=entries,
             exchanges=transcript.exchanges if transcript else (),
             after=transcript.after if transcript else "",
-            awaited=transcript.awaited if transcript else False,
+            awaited=transcript.pending if transcript else False,
             line=line,
             text=text,
             next_id=secrets.token_hex(16),
