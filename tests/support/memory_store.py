@@ -322,6 +322,8 @@ class MemoryLedger:
 
     async def erase_person(self, platform: str, workspace: str, person_id: str) -> int:
         self._check_up()
+        if not person_id:
+            return 0
         touched = 0
         for key, row in list(self.rows.items()):
             if (row.conversation.platform, row.conversation.workspace) != (platform, workspace):

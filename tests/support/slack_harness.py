@@ -92,7 +92,8 @@ async def slack_harness(
 @asynccontextmanager
 async def running_gateway(slack: FakeSlack, receive: intake.Receive, sockets: int = 2) -> AsyncIterator[SlackGateway]:
     """A gateway connected to `slack`, stopped at the end of the block."""
-    gateway = SlackGateway(SlackSettings(BOT_TOKEN, APP_TOKEN, slack.url, sockets=sockets, ping_s=1.0), receive)
+    settings = SlackSettings(BOT_TOKEN, APP_TOKEN, slack.url, sockets=sockets, ping_s=0.5, connect_s=1.0)
+    gateway = SlackGateway(settings, receive)
     stopping = asyncio.Event()
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(gateway.run(stopping))

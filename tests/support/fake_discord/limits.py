@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 
 from aiohttp import web
 
+CUT, SILENCE = 0, -1  # statuses of faults that answer nothing
+
 
 @dataclass(slots=True)
 class Bucket:
@@ -50,7 +52,7 @@ class Limits:
 class Fault:
     """What happens to the next `times` calls of `method` whose path ends with `path`.
 
-    `status` is answered at once; 0 cuts the connection instead. With `after` the call is carried out first, so that
+    `status` is answered at once; CUT breaks the connection instead, SILENCE never answers. With `after` the call is carried out first, so that
     only its response is lost. A 429 carries `retry_after_s`, says whether it is `everywhere`, and has a `Via` header
     only with `via`.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import Awaitable, Callable
@@ -10,7 +11,7 @@ from typing import Any
 
 from aiohttp import web
 
-from tests.support.fake_discord.limits import Fault, Limits
+from tests.support.fake_discord.limits import CUT, SILENCE, Fault, Limits
 from tests.support.fake_discord.sessions import Sessions, abort
 from tests.support.fake_discord.world import DM_CHANNEL, REPLY_MESSAGE, Channel, Json, Post, World
 
@@ -74,15 +75,21 @@ class Rest:
         self.calls.append(Call(request.method, request.path, json.loads(text) if text else None, time.monotonic()))
         fault = next((fault for fault in self.faults if fault.meets(request)), None)
         if fault:
-            fault.times -= 1
-            if fault.after:
-                await handler(request)
-            if fault.status == 0:
-                abort(request)
-            return fault.response() if fault.status else web.Response()
+            return await self._suffer(fault, request, handler)
         if request.headers.get("Authorization") != f"Bot {self.world.token}":
             return _json({"message": "401: Unauthorized", "code": 0}, 401)
         return await self._limited(request, handler)
+
+    async def _suffer(self, fault: Fault, request: web.Request, handler: Handler) -> web.StreamResponse:
+        fault.times -= 1
+        if fault.after:
+            await handler(request)
+        if fault.status == SILENCE:
+            await asyncio.Event().wait()
+        if fault.status == CUT:
+            abort(request)
+            return web.Response()
+        return fault.response()
 
     async def _limited(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         channel_id = request.match_info.get("channel", "")

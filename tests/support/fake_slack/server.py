@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -60,6 +60,7 @@ class FakeSlack:
         self.limits: dict[str, int] = {}  # calls a minute, where a test wants others than Slack's
         self.retry_after_s = 30
         self.calls: list[Call] = []
+        self.asked: Counter[str] = Counter()  # requests by method, those that were refused included
         self.url = ""
         self._refusals: list[Refusal] = []
         self._recent: dict[str, deque[float]] = defaultdict(deque)
@@ -135,6 +136,7 @@ class FakeSlack:
 
     async def _serve(self, request: web.Request) -> web.Response:
         name = request.match_info["method"]
+        self.asked[name] += 1
         refusal = self._refusal(name)
         if refusal is not None and not refusal.after:
             return self._refused(refusal)

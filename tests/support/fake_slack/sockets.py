@@ -29,6 +29,7 @@ class Sockets:
     def __init__(self, ack_s: float) -> None:
         self.ack_s = ack_s
         self.envelopes: list[Envelope] = []
+        self.spoiled_tickets = 0  # so many of the next tickets open nothing
         self._tickets: set[str] = set()
         self._open: list[web.WebSocketResponse] = []
         self._turn = 0
@@ -40,7 +41,10 @@ class Sockets:
 
     def ticket(self) -> str:
         ticket = secrets.token_hex(8)
-        self._tickets.add(ticket)
+        if self.spoiled_tickets:
+            self.spoiled_tickets -= 1
+        else:
+            self._tickets.add(ticket)
         return ticket
 
     async def serve(self, request: web.Request) -> web.StreamResponse:

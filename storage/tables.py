@@ -1,0 +1,114 @@
+"""The tables of the ledger. Every change here needs a migration beside it; a test compares the two."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Date,
+    Double,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
+
+metadata = MetaData()
+
+# One row a turn. The day leads the key, so that PostgreSQL may one day partition by it without another key.
+interaction = Table(
+    "interaction",
+    metadata,
+    Column("day", Date, primary_key=True),
+    Column("turn_id", String, primary_key=True),
+    Column("conversation", String, nullable=False),
+    Column("platform", String, nullable=False),
+    Column("workspace", String, nullable=False),
+    Column("person_id", String, nullable=False),
+    Column("person_name", String, nullable=False),
+    Column("sent_at", Double, nullable=False),
+    Column("accepted_at", Double, nullable=False),
+    Column("started_at", Double, nullable=False),
+    Column("first_token_ms", Double),
+    Column("total_ms", Double, nullable=False),
+    Column("outcome", String, nullable=False),
+    Column("finish_reason", String, nullable=False),
+    Column("error", Text, nullable=False),
+    Column("model", String, nullable=False),
+    Column("model_version", String, nullable=False),
+    Column("persona", String, nullable=False),
+    Column("persona_version", String, nullable=False),
+    Column("template_version", String, nullable=False),
+    Column("prompt_hash", String, nullable=False),
+    Column("temperature", Double, nullable=False),
+    Column("top_p", Double, nullable=False),
+    Column("max_tokens", Integer, nullable=False),
+    Column("seed", BigInteger, nullable=False),
+    Column("prompt_tokens", Integer, nullable=False),
+    Column("completion_tokens", Integer, nullable=False),
+    Column("tokens_exact", Boolean, nullable=False),
+    Column("worker", String, nullable=False),
+    Index("interaction_turn", "turn_id"),
+    Index("interaction_conversation", "conversation", "sent_at"),
+    Index("interaction_person", "platform", "workspace", "person_id"),
+    # Rows come in the order of time, so a few bytes a page find a span of it. Other databases make a plain index.
+    Index("interaction_sent_at", "sent_at", postgresql_using="brin"),
+)
+
+# Long text lies apart: the console lists and counts rows without reading it.
+interaction_text = Table(
+    "interaction_text",
+    metadata,
+    Column("day", Date, primary_key=True),
+    Column("turn_id", String, primary_key=True),
+    Column("question", Text, nullable=False),
+    Column("answer", Text, nullable=False),
+    Column("messages", JSON, nullable=False),
+)
+
+# Everyone whose words stand in a prompt, so that erasure finds them in other people's rows.
+interaction_speaker = Table(
+    "interaction_speaker",
+    metadata,
+    Column("platform", String, primary_key=True),
+    Column("workspace", String, primary_key=True),
+    Column("person_id", String, primary_key=True),
+    Column("day", Date, primary_key=True),
+    Column("turn_id", String, primary_key=True),
+    Index("interaction_speaker_turn", "turn_id"),
+)
+
+# Append-only, the last one counts. No foreign key: a thumb may overtake the row of its turn on the way here.
+feedback = Table(
+    "feedback",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("day", Date, nullable=False),
+    Column("turn_id", String, nullable=False),
+    Column("at", Double, nullable=False),
+    Column("platform", String, nullable=False),
+    Column("workspace", String, nullable=False),
+    Column("person_id", String, nullable=False),
+    Column("value", Integer, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("better", Text, nullable=False),
+    Column("source", String, nullable=False),
+    Index("feedback_turn", "turn_id"),
+    Index("feedback_person", "platform", "workspace", "person_id"),
+)
+
+# That somebody was erased, without saying who: the id is kept as its SHA-256 only.
+erasure = Table(
+    "erasure",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("at", Double, nullable=False),
+    Column("platform", String, nullable=False),
+    Column("workspace", String, nullable=False),
+    Column("person_sha256", String, nullable=False),
+    Column("rows", Integer, nullable=False),
+)
