@@ -1,1 +1,5 @@
 """How Parley starts: command line, settings, composition root, supervisor, embedded services."""
+
+from __future__ import annotations
+
+__version__ = "0.1.0"

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from functools import partial
 
 import aiohttp
+from pydantic import SecretStr
 
+from bots.web.courier import FeedCourier
 from core.chat.answer import Answerer
 from core.chat.errors import StoreUnavailable
 from core.chat.intake import Receipt, Receive, receive
@@ -70,12 +71,16 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
         feed = RedisFeed(client)
         stack.push_async_callback(feed.aclose)
         log_stream = RedisLogStream(client, blocking, shards=shards)
+        await log_stream.open()
         yield Stores(mailbox, feed, log_stream)
 
 
 def _redis_remedy(settings: Settings, error: Exception) -> str:
     if settings.redis_url is None:
-        return f"No Parley is running on PARLEY_HOME={settings.home} ({error}) Start it with 'parley up', or set REDIS_URL."
+        return (
+            f"No Parley is running on PARLEY_HOME={settings.home}: its mailbox does not answer. Start it with "
+            "'parley up' (or 'make run'), or set REDIS_URL."
+        )
     return f"REDIS_URL: {error}"
 
 
@@ -92,8 +97,6 @@ async def open_ledger(settings: Settings) -> AsyncIterator[SqlLedger]:
 @asynccontextmanager
 async def open_couriers(settings: Settings, stores: Stores) -> AsyncIterator[Mapping[str, Courier]]:
     """A courier for each platform that is switched on; SDKs are imported only for those."""
-    from bots.web.courier import FeedCourier  # noqa: PLC0415 - with the platform's extra
-
     couriers: dict[str, Courier] = {name: FeedCourier(name, stores.feed) for name in ("web", "terminal")}
     async with AsyncExitStack() as stack:
         if settings.slack_on:
@@ -115,10 +118,13 @@ async def open_answerer(settings: Settings, couriers: Mapping[str, Courier]) -> 
             "MODEL_URL is not set. Start a model host with 'parley host' and set MODEL_URL to its address, or let "
             "'parley up' start everything."
         )
-    key = settings.model_api_key.get_secret_value() if settings.model_api_key else ""
     async with aiohttp.ClientSession() as session:
         host = HttpModelHost(
-            settings.model_url, key, session, model=_served_name(settings), context_tokens=settings.context_tokens
+            settings.model_url,
+            secret(settings.model_api_key),
+            session,
+            model=_served_name(settings),
+            context_tokens=settings.context_tokens,
         )
         sampling = Sampling(settings.temperature, settings.top_p, settings.max_tokens, seed=0)
         yield Answerer(host, couriers, load_persona(settings), sampling, worker_name())
@@ -155,3 +161,39 @@ def bind_receive(stores: Stores, courier: Courier) -> Receive:
         return await receive(message, stores.mailbox, courier)
 
     return bound
+
+
+@asynccontextmanager
+async def _slack_courier(settings: Settings) -> AsyncIterator[Courier]:
+    with needs("slack", "Slack", "SLACK_BOT_TOKEN"):
+        from bots.slack.courier import open_courier  # noqa: PLC0415
+
+    async with open_courier(secret(settings.slack_bot_token), settings.slack_api_url) as courier:
+        yield courier
+
+
+@asynccontextmanager
+async def _discord_courier(settings: Settings) -> AsyncIterator[Courier]:
+    with needs("discord", "Discord", "DISCORD_TOKEN"):
+        from bots.discord.courier import CourierSettings, discord_courier  # noqa: PLC0415
+
+    asked = CourierSettings(secret(settings.discord_token), settings.discord_api_url)
+    async with discord_courier(asked) as courier:
+        yield courier
+
+
+@contextmanager
+def needs(extra: str, what: str, setting: str) -> Iterator[None]:
+    """Around an import: turns a missing package into the line that says how to get it."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise SetupError(
+            f"{setting} asks for {what}, whose package {error.name!r} is not installed. Run "
+            f"pip install 'parley[{extra}]', or unset {setting}."
+        ) from error
+
+
+def secret(value: SecretStr | None) -> str:
+    """The text of a secret setting, "" when it is not set."""
+    return value.get_secret_value() if value else ""

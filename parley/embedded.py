@@ -92,7 +92,9 @@ def _binary() -> Path:
     for folder in spec.submodule_search_locations:
         for binary in Path(folder).glob("_binaries/*/valkey-server"):
             return binary
-    raise SetupError(f"The embedded Valkey has no binary for {sys.platform}; set REDIS_URL to a Redis or Valkey server.")
+    raise SetupError(
+        f"The embedded Valkey has no binary for {sys.platform}; set REDIS_URL to a Redis or Valkey server."
+    )
 
 
 def _accepts(path: Path) -> bool:

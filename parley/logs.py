@@ -33,7 +33,7 @@ def configure_logs(level: str, part: str) -> None:
 
 
 def where_it_failed(
-    logger: structlog.typing.WrappedLogger, method: str, event: structlog.typing.EventDict
+    _logger: structlog.typing.WrappedLogger, _method: str, event: structlog.typing.EventDict
 ) -> structlog.typing.EventDict:
     """An exception as its type and its places in the code: its words and locals may hold what a person wrote."""
     raised = event.pop("exc_info", None)

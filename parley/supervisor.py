@@ -81,9 +81,12 @@ class Supervisor:
         Raises:
             SetupError: a part ended because of its set-up; another start would end the same way.
         """
-        async with asyncio.TaskGroup() as watching:
-            for name in list(self._children):
-                watching.create_task(self._keep(name))
+        try:
+            async with asyncio.TaskGroup() as watching:
+                for name in list(self._children):
+                    watching.create_task(self._keep(name))
+        except* SetupError as group:
+            raise group.exceptions[0] from None
 
     async def stop(self) -> None:
         """Ends all children, newest first, each within its `stop_s`; what does not end by itself is killed."""

@@ -1,0 +1,73 @@
+"""What `parley up` tells its operator in plain words: what runs, on which defaults, and what to set for more."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+
+import parley
+from parley.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class HostAddress:
+    """Where workers find the model host, and the key that it asks for."""
+
+    url: str
+    key: str
+
+
+async def describe_host(host: HostAddress) -> str:
+    """The host's model and engine as it names them, or why nothing can be said."""
+    root = host.url.rstrip("/").removesuffix("/v1")
+    headers = {"Authorization": f"Bearer {host.key}"} if host.key else {}
+    timeout = aiohttp.ClientTimeout(total=5.0)
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=timeout, headers=headers) as session,
+            session.get(f"{root}/v1/models", allow_redirects=False) as response,
+        ):
+            models = (await response.json())["data"] if response.status == 200 else []
+    except (aiohttp.ClientError, TimeoutError, ValueError, KeyError, TypeError):
+        models = []
+    if not models:
+        return "not answering yet: questions wait in the mailbox until it does ('parley check' says more)"
+    engine = models[0].get("engine")
+    return f"{models[0].get('id', 'unnamed')}{f' on {engine}' if engine else ''}"
+
+
+def announce(settings: Settings, model: str, say: Callable[[str], None]) -> None:
+    """Says what was started, one line a part."""
+    say(f"Parley {parley.__version__} is running.")
+    for name, line in _lines(settings, model):
+        say(f"  {name:<10} {line}")
+    say("Ctrl+C stops everything; nothing is lost. Logs are in " + _short(settings.home / "logs") + ".")
+
+
+def _lines(settings: Settings, model: str) -> list[tuple[str, str]]:
+    home = settings.home
+    mailbox = f"Valkey, embedded, in {_short(home / 'valkey')} (REDIS_URL replaces it)"
+    log = f"SQLite, {_short(home / 'parley.db')} (DATABASE_URL replaces it)"
+    shipped = " (MODEL or MODEL_URL replaces it)" if not settings.model and settings.model_url is None else ""
+    slack = "on, over Socket Mode" if settings.slack_on else "off: put SLACK_BOT_TOKEN and SLACK_APP_TOKEN into .env"
+    discord = "on" if settings.discord_on else "off: put DISCORD_TOKEN into .env"
+    return [
+        ("web page", f"http://127.0.0.1:{settings.parley_port}"),
+        ("terminal", "parley chat  (.venv/bin/parley chat after make run)"),
+        ("model", f"{model}{shipped}"),
+        ("mailbox", "REDIS_URL" if settings.redis_url else mailbox),
+        ("log", "DATABASE_URL" if settings.database_url else log),
+        ("Slack", slack),
+        ("Discord", discord),
+    ]
+
+
+def _short(path: Path) -> str:
+    """Relative to where the operator stands, when it lies below."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)

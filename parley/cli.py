@@ -1,0 +1,161 @@
+"""The command line `parley`."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from core.chat.errors import ParleyError
+from parley.errors import EXIT_SETUP, NotRunning, SetupError
+from parley.logs import configure_logs
+from parley.settings import Settings, load_settings
+from parley.supervisor import OPERATOR_MARK
+
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="A chat bot that you own."
+)
+models = typer.Typer(no_args_is_help=True, help="What models there are, and whether one fits.")
+app.add_typer(models, name="models")
+
+EXIT_NOT_ANSWERED = 1
+EXIT_NOT_RUNNING = 3
+
+
+def main() -> None:
+    """The entry point: errors that an operator can mend are one line each, never a traceback."""
+    try:
+        app()
+    except NotRunning as error:
+        _fail(str(error), EXIT_NOT_RUNNING)
+    except (SetupError, ParleyError) as error:
+        _fail(str(error), EXIT_SETUP)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _fail(text: str, code: int) -> None:
+    for line in text.splitlines():
+        sys.stderr.write(f"{OPERATOR_MARK}{line}\n")
+    sys.exit(code)
+
+
+def _begin(part: str) -> Settings:
+    settings = load_settings()
+    configure_logs(settings.log_level, part)
+    return settings
+
+
+def _write(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+@app.command()
+def up() -> None:
+    """Start everything on this machine: mailbox, model host, bot, worker."""
+    from parley.parts import run_until_signal  # noqa: PLC0415 - 'parley --help' needs none of the libraries
+    from parley.up import run_up  # noqa: PLC0415
+
+    settings = _begin("up")
+    run_until_signal(lambda stopping: run_up(settings, lambda line: _write(f"{line}\n"), stopping))
+
+
+@app.command()
+def bot() -> None:
+    """Run the gateways alone: web page, and Slack and Discord when their tokens are set."""
+    from parley.parts import run_bot, run_until_signal  # noqa: PLC0415
+
+    settings = _begin("bot")
+    run_until_signal(lambda stopping: run_bot(settings, stopping))
+
+
+@app.command()
+def worker() -> None:
+    """Run a worker alone: it answers what waits in the mailbox, and writes the log."""
+    from parley.parts import run_until_signal, run_worker  # noqa: PLC0415
+
+    settings = _begin("worker")
+    run_until_signal(lambda stopping: run_worker(settings, stopping))
+
+
+@app.command()
+def host(
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="The port to listen on.")] = 8081,
+) -> None:
+    """Run the model host alone: an OpenAI-compatible server for MODEL."""
+    from parley.serving import serve_model  # noqa: PLC0415
+
+    serve_model(_begin("host"), host, port)
+
+
+@app.command()
+def chat() -> None:
+    """Chat in the terminal with the running Parley."""
+    from parley.chat import run_chat  # noqa: PLC0415
+
+    asyncio.run(run_chat(_begin("chat"), _write))
+
+
+@app.command()
+def ask(
+    question: Annotated[str, typer.Argument(help="The question.")],
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the logged interaction instead.")] = False,
+) -> None:
+    """Ask one question. Exit code 0: answered; 1: failed, refused or stopped; 3: nothing runs."""
+    from parley.terminal import ask_once  # noqa: PLC0415
+
+    settings = _begin("ask")
+    if not asyncio.run(ask_once(settings, question, _write, as_json=as_json)):
+        sys.exit(EXIT_NOT_ANSWERED)
+
+
+@app.command()
+def check() -> None:
+    """Look at settings, connections, tokens, intents, model and clock. Exit code 1 when something is wrong."""
+    from parley.doctor import examine  # noqa: PLC0415
+
+    settings = _begin("check")
+    marks = {"ok": "[green]ok[/]", "off": "[dim]off[/]", "warning": "[yellow]warning[/]", "error": "[red]error[/]"}
+    console = Console(highlight=False)
+
+    async def report() -> bool:
+        sound = True
+        async for finding in examine(settings):
+            console.print(f"{marks[finding.level]} {finding.subject}:", end=" ")
+            console.print(finding.line, markup=False, soft_wrap=True)
+            sound = sound and finding.level != "error"
+        return sound
+
+    if not asyncio.run(report()):
+        sys.exit(1)
+
+
+@models.command("list")
+def list_models() -> None:
+    """Show the models that are here."""
+    from parley.serving import known_models  # noqa: PLC0415
+
+    table = Table("model", "kind", "parameters", "size", "context", "licence", "fit")
+    for row in known_models(_begin("models")):
+        table.add_row(*row)
+    Console().print(table)
+
+
+@models.command("check")
+def check_model(path: Annotated[str, typer.Argument(help="A GGUF file, a Transformers folder or a hub id.")]) -> None:
+    """Say whether a model fits the task, and what it needs. Exit code 1 when it does not."""
+    from parley.serving import model_report  # noqa: PLC0415
+
+    _begin("models")
+    fit, lines = model_report(path)
+    for line in lines:
+        _write(f"{line}\n")
+    if not fit:
+        sys.exit(1)

@@ -1,0 +1,138 @@
+"""The parts that can run apart: the bot (all gateways), the worker (answers and the log), the model host."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+import structlog
+
+from bots.web.app import web_app
+from bots.web.courier import FeedCourier
+from bots.web.server import serve_web
+from core.chat.errors import StoreUnavailable
+from core.chat.logbook import LogWriter
+from core.chat.ports import Courier
+from core.chat.worker import Pace, Worker, wait_for_host
+from parley.compose import Stores, bind_receive, needs, open_answerer, open_couriers, open_ledger, open_stores, secret
+from parley.errors import SetupError
+from parley.settings import Settings
+from storage.migrations import migrate
+
+_log = structlog.get_logger(__name__)
+WEB_HOST = "127.0.0.1"  # the page knows no logins: whoever wants it elsewhere puts a proxy with one before it
+
+
+async def run_bot(settings: Settings, stopping: asyncio.Event) -> None:
+    """Hears what people say on all platforms that are set up, until `stopping` is set.
+
+    Raises:
+        SetupError, SlackSetupError, DiscordSetupError, WebSetupError: a line with the remedy.
+    """
+    async with open_stores(settings) as stores, open_couriers(settings, stores) as couriers:
+        await _together(
+            stopping,
+            _web(settings, stores, stopping),
+            *([_slack(settings, stores, couriers["slack"], stopping)] if settings.slack_on else []),
+            *([_discord(settings, stores, couriers["discord"], stopping)] if settings.discord_on else []),
+        )
+
+
+async def _web(settings: Settings, stores: Stores, stopping: asyncio.Event) -> None:
+    receive = bind_receive(stores, FeedCourier("web", stores.feed))
+    app = web_app(receive, stores.mailbox, stores.mailbox, stores.feed)
+    await serve_web(app, WEB_HOST, settings.parley_port, stopping)
+
+
+async def _slack(settings: Settings, stores: Stores, courier: Courier, stopping: asyncio.Event) -> None:
+    with needs("slack", "Slack", "SLACK_BOT_TOKEN"):
+        from bots.slack.connection import SlackSettings  # noqa: PLC0415
+        from bots.slack.gateway import SlackGateway  # noqa: PLC0415
+
+    asked = SlackSettings(secret(settings.slack_bot_token), secret(settings.slack_app_token), settings.slack_api_url)
+    await SlackGateway(asked, bind_receive(stores, courier)).run(stopping)
+
+
+async def _discord(settings: Settings, stores: Stores, courier: Courier, stopping: asyncio.Event) -> None:
+    with needs("discord", "Discord", "DISCORD_TOKEN"):
+        from bots.discord.gateway import DiscordGateway, GatewaySettings  # noqa: PLC0415
+
+    asked = GatewaySettings(
+        secret(settings.discord_token),
+        settings.discord_api_url,
+        settings.discord_gateway_url,
+        message_content=settings.discord_message_content,
+    )
+    await DiscordGateway(asked, bind_receive(stores, courier), stores.mailbox).run(stopping)
+
+
+async def run_worker(settings: Settings, stopping: asyncio.Event) -> None:
+    """Answers what waits in the mailbox and writes the log, until `stopping` is set and both are drained.
+
+    Raises:
+        SetupError: a store cannot be used as it is set up.
+    """
+    await prepare_ledger(settings)
+    async with (
+        open_stores(settings) as stores,
+        open_ledger(settings) as ledger,
+        open_couriers(settings, stores) as couriers,
+        open_answerer(settings, couriers) as kit,
+    ):
+        pace = Pace(slots=settings.worker_slots, lease_s=settings.lease_s)
+        worker = Worker(stores.mailbox, kit, stopping, pace)
+        answered = asyncio.Event()  # the log is drained after the last answer
+        writer = LogWriter(stores.log_stream, ledger, kit.worker, answered)
+
+        async def answer_all() -> None:
+            try:
+                await wait_for_host(kit, stopping)
+                await worker.run()
+            finally:
+                answered.set()
+
+        await _together(stopping, answer_all(), writer.run())
+
+
+async def prepare_ledger(settings: Settings) -> None:
+    """Brings the tables up to date.
+
+    Raises:
+        SetupError: the database cannot be reached, or is none that Parley knows.
+    """
+    try:
+        await asyncio.to_thread(migrate, settings.ledger_url)
+    except (StoreUnavailable, ValueError) as error:
+        name = "DATABASE_URL" if settings.database_url else f"PARLEY_HOME={settings.home}"
+        raise SetupError(f"{name}: {error}") from error
+
+
+async def _together(stopping: asyncio.Event, *work: Coroutine[Any, Any, None]) -> None:
+    """Runs all of `work`; when one fails, the others are asked to stop and its error is raised as it is."""
+    tasks = [asyncio.ensure_future(item) for item in work]
+    await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+    stopping.set()
+    await asyncio.wait(tasks)
+    for task in tasks:
+        task.result()
+
+
+def run_until_signal(work: Callable[[asyncio.Event], Awaitable[None]]) -> None:
+    """Runs `work` with an event that SIGTERM and SIGINT set; the second signal ends the process at once."""
+
+    async def main() -> None:
+        stopping = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, _stop, loop, number, stopping)
+        await work(stopping)
+
+    asyncio.run(main())
+
+
+def _stop(loop: asyncio.AbstractEventLoop, number: signal.Signals, stopping: asyncio.Event) -> None:
+    _log.info("stopping", signal=number.name)
+    stopping.set()
+    loop.remove_signal_handler(number)  # the default action again: a second Ctrl+C does not wait
