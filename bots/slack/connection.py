@@ -22,13 +22,18 @@ CONNECT_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class SlackSettings:
-    """How to reach Slack. `sockets` is the number of Socket Mode connections, of which Slack allows ten an app."""
+    """How to reach Slack.
+
+    `sockets` is the number of Socket Mode connections, of which Slack allows ten an app. One that is not connected
+    within `connect_s` is made anew.
+    """
 
     bot_token: str = field(repr=False)
     app_token: str = field(default="", repr=False)
     api_url: str | None = None
     sockets: int = 2
     ping_s: float = 10.0
+    connect_s: float = 30.0
 
 
 @dataclass(frozen=True, slots=True)

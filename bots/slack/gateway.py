@@ -19,17 +19,17 @@ from slack_sdk.socket_mode.request import SocketModeRequest
 
 from bots.slack.check import introduce
 from bots.slack.connection import Identity, SlackSettings, SlackWeb, client, is_local, open_web
+from bots.slack.errors import SLACK_FAILURES, reason
 from bots.slack.hearing import message_from, people_in, worth_hearing
 from bots.slack.names import Names
 from core.chat.errors import StoreUnavailable
 from core.chat.intake import Receive
 
 _log = structlog.get_logger(__name__)
-# What Bolt and the SDK have to say beyond errors is said by ourselves.
+# Bolt and the SDK log addresses with their tickets, and whole events; what operators need is logged here instead.
 _SDK_LOG = logging.getLogger("parley.slack_sdk")
 _SDK_LOG.setLevel(logging.CRITICAL)
 
-CONNECT_S = 30.0
 DRAIN_S = 3.0  # a hand-over that takes longer is delivered again anyway
 _LOOK_S = 2.0
 _LOOKS_LOST = 4
@@ -61,7 +61,7 @@ class SlackGateway:
             _log.info("slack_connecting", workspace=me.team, bot=me.user_id)
             app = self._app(web, me)
             async with asyncio.TaskGroup() as sockets:
-                tasks = [sockets.create_task(self._keep_socket(app)) for _ in range(self._settings.sockets)]
+                tasks = [sockets.create_task(self._keep_socket(app, web)) for _ in range(self._settings.sockets)]
                 await stopping.wait()
                 await self._drain()
                 for task in tasks:
@@ -97,21 +97,28 @@ class SlackGateway:
         app.error(_answer_fault)
         return app
 
-    async def _keep_socket(self, app: AsyncApp) -> None:
+    async def _keep_socket(self, app: AsyncApp, web: SlackWeb) -> None:
         """Holds one Socket Mode connection, and makes a new one when the SDK cannot bring it back."""
         while True:
             handler = self._handler(app)
             try:
-                async with asyncio.timeout(CONNECT_S):
+                async with asyncio.timeout(self._settings.connect_s):
                     await handler.connect_async()  # type: ignore[no-untyped-call]
                 self.connected.set()
                 await _until_lost(handler.client)
                 _log.warning("slack_socket_lost")
             except TimeoutError:
                 # The SDK tries the same single-use address for ever; a new handler asks for a new one.
-                _log.warning("slack_socket_not_connected", within_s=CONNECT_S)
+                _log.warning("slack_socket_not_connected", reason=await self._why_not(web))
             finally:
                 await _close(handler)
+
+    async def _why_not(self, web: SlackWeb) -> str:
+        try:
+            await web.prompt.apps_connections_open(app_token=self._settings.app_token)
+        except SLACK_FAILURES as error:
+            return reason(error)
+        return "the socket's address does not answer"
 
     def _handler(self, app: AsyncApp) -> AsyncSocketModeHandler:
         handler = AsyncSocketModeHandler(app, self._settings.app_token, ping_interval=self._settings.ping_s)

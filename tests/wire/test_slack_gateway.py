@@ -234,6 +234,17 @@ async def test_an_outage_at_the_start_is_waited_out(slack: FakeSlack) -> None:
     assert connected == 2
 
 
+async def test_an_address_that_opens_nothing_is_replaced_by_a_new_one(slack: FakeSlack) -> None:
+    slack.sockets.spoiled_tickets = 3  # the first is that of the check at the start
+    received = Received()
+
+    async with running_gateway(slack, received):
+        slack.say("U1", "hello", channel=slack.workspace.direct_channel("U1"))
+        await until(lambda: slack.unacked() == 0)
+
+    assert len(received.messages) == 1
+
+
 async def test_a_doubly_delivered_mention_and_its_redelivery_are_accepted_once() -> None:
     mailbox = MemoryStore()
 

@@ -200,7 +200,7 @@ class FakeSlack:
 
 
 def _token(request: web.Request) -> str:
-    return request.headers.get("Authorization", "").removeprefix("Bearer ").strip()
+    return request.headers.get("Authorization", "").removeprefix("Bearer").strip()
 
 
 async def _args(request: web.Request) -> Args:
