@@ -52,9 +52,9 @@ class Limits:
 class Fault:
     """What happens to the next `times` calls of `method` whose path ends with `path`.
 
-    `status` is answered at once; CUT breaks the connection instead, SILENCE never answers. With `after` the call is carried out first, so that
-    only its response is lost. A 429 carries `retry_after_s`, says whether it is `everywhere`, and has a `Via` header
-    only with `via`.
+    `status` is answered at once; CUT breaks the connection instead, SILENCE never answers. With `after` the call is
+    carried out first, so that only its response is lost. A 429 carries `retry_after_s`, says whether it is
+    `everywhere`, and has a `Via` header only with `via`.
     """
 
     method: str
