@@ -11,6 +11,9 @@ from bots.discord.patience import Calls, Patience
 # How many messages after a question are searched for an earlier attempt at its answer.
 SEARCHED_MESSAGES = 200
 _NO_MENTIONS = discord.AllowedMentions.none()
+# Discord's error codes.
+_UNKNOWN_MESSAGE = 10008
+_MAY_NOT_REPLY = 160002  # a reply needs the right to read the history
 
 
 class Api:
@@ -42,16 +45,20 @@ class Api:
 
         async def call() -> discord.Message:
             channel = await self._channel(channel_id)
-            if answers is None:
-                return await channel.send(text, nonce=nonce, allowed_mentions=_NO_MENTIONS, suppress_embeds=True)
-            mentions = discord.AllowedMentions(everyone=False, users=False, roles=False, replied_user=ring)
-            # Discord refuses a reply to a deleted message unless told that a plain post will do.
-            question = discord.MessageReference(
-                message_id=int(answers), channel_id=int(channel_id), fail_if_not_exists=False
-            )
-            return await channel.send(
-                text, nonce=nonce, reference=question, allowed_mentions=mentions, suppress_embeds=True
-            )
+            if answers is not None:
+                # Discord refuses a reply to a deleted message unless told that a plain post will do.
+                question = discord.MessageReference(
+                    message_id=int(answers), channel_id=int(channel_id), fail_if_not_exists=False
+                )
+                mentions = discord.AllowedMentions(everyone=False, users=False, roles=False, replied_user=ring)
+                try:
+                    return await channel.send(
+                        text, nonce=nonce, reference=question, allowed_mentions=mentions, suppress_embeds=True
+                    )
+                except discord.HTTPException as error:
+                    if error.code != _MAY_NOT_REPLY:
+                        raise
+            return await channel.send(text, nonce=nonce, allowed_mentions=_NO_MENTIONS, suppress_embeds=True)
 
         message = await self._calls.make("a post", call)
         if message.content != text.strip():
@@ -75,7 +82,7 @@ class Api:
             try:
                 await channel.get_partial_message(int(post_id)).delete()
             except discord.NotFound as error:
-                if error.code != 10008:  # Unknown Message
+                if error.code != _UNKNOWN_MESSAGE:
                     raise
 
         await self._calls.make("the removal of a post", call)

@@ -23,7 +23,7 @@ _log = structlog.get_logger(__name__)
 
 MAX_CHARS = 2000  # content of one message
 TYPING_REPEAT_S = 5.0  # Discord shows it for ten seconds
-TYPING_REPEATS = 120  # a draft that is never closed types for ten minutes, not for ever
+TYPING_REPEATS = 60  # a draft that is given up without a close types for five minutes, not for ever
 # Parts whose nonces are compared with the history; longer answers do not occur.
 _MOST_PARTS = 32
 

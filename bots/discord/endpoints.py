@@ -16,7 +16,7 @@ def use_endpoints(api_url: str | None = None, gateway_url: str | None = None) ->
         Route.BASE = api_url.rstrip("/")
     if gateway_url:
         DiscordWebSocket.DEFAULT_GATEWAY = yarl.URL(gateway_url)
-    VoiceClient.warn_nacl = False  # a warning about voice, which we never use
+    VoiceClient.warn_nacl = VoiceClient.warn_dave = False  # warnings about voice, which we never use
     # At debug level the SDK writes whole events and request bodies: what people say belongs in no process log.
     sdk_log = logging.getLogger("discord")
     if sdk_log.getEffectiveLevel() < logging.INFO:

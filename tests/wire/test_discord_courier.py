@@ -215,7 +215,7 @@ async def test_resumed_answer_without_the_right_to_read_the_history_is_still_pos
     async with desk() as there:
         question = await there.question()
         await there.courier.draft(question, resumed=False).show("Half")
-        there.fake.befall(Fault("GET", "/messages", status=403))
+        there.general.unreadable = True
 
         await there.courier.draft(question, resumed=True).close("Half and half.", Outcome.ANSWERED)
 
@@ -341,6 +341,16 @@ async def test_question_that_was_deleted_gets_a_plain_post() -> None:
 
         [post] = there.fake.posts()
         assert (post.content, post.quoted) == ("Still.", None)
+
+
+async def test_answer_is_plain_where_the_bot_may_not_reply() -> None:
+    async with desk() as there:
+        there.general.unreadable = True
+
+        await (await there.draft()).close("Plain.", Outcome.ANSWERED)
+
+        [post] = there.fake.posts()
+        assert (post.content, post.quoted) == ("Plain.", None)
 
 
 async def test_wrong_token_is_named_and_not_tried_again() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -370,6 +371,18 @@ async def test_session_that_discord_ends_for_good_is_replaced_by_a_fresh_client(
 
         [message] = await there.ear.wait_for(1)
         assert message.text == "after"
+
+
+async def test_log_holds_nothing_of_what_people_say(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    async with room() as there:
+        await there.ask("my secret words")
+
+        await there.ear.wait_for(1)
+
+    assert "discord" in caplog.text
+    assert "my secret words" not in caplog.text
+    assert there.fake.token not in caplog.text
 
 
 async def test_wrong_token_is_named() -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Self
 
-import discord
 from aiohttp import web
 from discord.gateway import DiscordWebSocket
 from discord.http import Route
@@ -19,7 +19,7 @@ from tests.support.fake_discord.world import APPLICATION_MESSAGE_CONTENT, REPLY_
 class FakeDiscord:
     """`async with FakeDiscord() as fake:` serves at `fake.api_url` and `fake.gateway_url` until the block ends.
 
-    The SDK keeps its endpoints in its classes; they are put back at the end.
+    The SDK keeps its endpoints in its classes, and its log is global; both are put back at the end.
     """
 
     def __init__(self, *, message_content: bool = False) -> None:
@@ -32,7 +32,8 @@ class FakeDiscord:
         self.api_url = ""
         self.gateway_url = ""
         self._runner: web.AppRunner | None = None
-        self._endpoints = (Route.BASE, DiscordWebSocket.DEFAULT_GATEWAY, discord.VoiceClient.warn_nacl)
+        self._endpoints = (Route.BASE, DiscordWebSocket.DEFAULT_GATEWAY)
+        self._log_level = logging.getLogger("discord").level
 
     @property
     def token(self) -> str:
@@ -50,7 +51,8 @@ class FakeDiscord:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        Route.BASE, DiscordWebSocket.DEFAULT_GATEWAY, discord.VoiceClient.warn_nacl = self._endpoints
+        Route.BASE, DiscordWebSocket.DEFAULT_GATEWAY = self._endpoints
+        logging.getLogger("discord").setLevel(self._log_level)
         self.sessions.abort_all()
         if self._runner is not None:
             await self._runner.cleanup()
