@@ -71,7 +71,6 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
         feed = RedisFeed(client)
         stack.push_async_callback(feed.aclose)
         log_stream = RedisLogStream(client, blocking, shards=shards)
-        await log_stream.open()
         yield Stores(mailbox, feed, log_stream)
 
 

@@ -15,7 +15,7 @@ from model.client.host import HttpModelHost
 from parley.compose import load_persona, needs, secret
 from parley.errors import SetupError
 from parley.settings import Settings, unknown_names
-from storage.checks import check_database, check_redis
+from storage.checks import Fact, check_database, check_redis
 
 Level = Literal["ok", "off", "warning", "error"]
 # Slack refuses requests whose stamp is more than five minutes off; answers' times are wrong long before.
@@ -57,13 +57,22 @@ async def _settings(settings: Settings) -> list[Finding]:
 async def _mailbox(settings: Settings) -> list[Finding]:
     if settings.redis_url is None and not settings.embedded_socket.exists():
         return [Finding("mailbox", "off", "the embedded Valkey is not running; 'parley up' starts it.")]
-    lines = await check_redis(settings.mailbox_url)
-    return [Finding("mailbox", level, line) for level, line in lines]
+    return _of_store("mailbox", await check_redis(settings.mailbox_url))
 
 
 async def _log(settings: Settings) -> list[Finding]:
-    lines = await check_database(settings.ledger_url)
-    return [Finding("log", level, line) for level, line in lines]
+    if settings.database_url is None and not (settings.home / "parley.db").exists():
+        return [Finding("log", "off", "no database yet; 'parley up' makes it.")]
+    return _of_store("log", await check_database(settings.ledger_url))
+
+
+def _of_store(subject: str, facts: list[Fact]) -> list[Finding]:
+    return [
+        Finding(subject, "warning", f"{fact.name} is {fact.value}: {fact.remedy}")
+        if fact.remedy
+        else Finding(subject, "ok", f"{fact.name}: {fact.value}")
+        for fact in facts
+    ]
 
 
 async def _model(settings: Settings) -> list[Finding]:

@@ -19,7 +19,7 @@ from core.chat.worker import Pace, Worker, wait_for_host
 from parley.compose import Stores, bind_receive, needs, open_answerer, open_couriers, open_ledger, open_stores, secret
 from parley.errors import SetupError
 from parley.settings import Settings
-from storage.migrations import migrate
+from storage.migrate import migrate
 
 _log = structlog.get_logger(__name__)
 WEB_HOST = "127.0.0.1"  # the page knows no logins: whoever wants it elsewhere puts a proxy with one before it
@@ -103,7 +103,7 @@ async def prepare_ledger(settings: Settings) -> None:
         SetupError: the database cannot be reached, or is none that Parley knows.
     """
     try:
-        await asyncio.to_thread(migrate, settings.ledger_url)
+        await migrate(settings.ledger_url)
     except (StoreUnavailable, ValueError) as error:
         name = "DATABASE_URL" if settings.database_url else f"PARLEY_HOME={settings.home}"
         raise SetupError(f"{name}: {error}") from error
