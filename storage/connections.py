@@ -19,7 +19,7 @@ from core.chat.errors import Fenced, StoreUnavailable
 T = TypeVar("T")
 
 # A blocking read returns at least this often, so that leases are looked after and a shutdown is not held up.
-BLOCK_S = 1.0
+BLOCK_S = 0.25
 _SOCKET_TIMEOUT_S = 5.0
 _BLOCKING_SOCKET_TIMEOUT_S = BLOCK_S + 10.0
 _SCHEMES = ("redis", "rediss", "unix")

@@ -12,7 +12,7 @@ from core.chat.ports import LogEntry
 from storage.connections import BLOCK_S, ask, to_its_end
 from storage.keys import WRITERS, Keys
 from storage.script import Script
-from storage.streams import Entry, create_group, read_new, read_overdue
+from storage.streams import Entry, read_new, read_overdue
 
 WRITER_LEASE_S = 30.0
 # With several shards a waiting writer looks through them this often: in a cluster one call cannot wait on them all.
@@ -38,11 +38,6 @@ class RedisLogStream:
         self._keys = Keys(prefix, shards)
         self._lease_ms = int(lease_s * 1000)
         self._bury = Script(client, "bury")
-
-    async def open(self) -> None:
-        """Creates the group of writers on each shard's log."""
-        for shard in range(self._keys.shards):
-            await create_group(self._client, self._keys.of_shard(shard, "log"), WRITERS)
 
     async def aclose(self) -> None:
         """Nothing is held open."""

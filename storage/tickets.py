@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+import uuid
 from collections import deque
 from collections.abc import Awaitable, Callable
 
@@ -41,7 +42,7 @@ class TicketDesk:
         # Leases are looked at this often; a blocking read is no longer than this.
         self._look_s = min(BLOCK_S, max(0.05, lease_s / 4))
         self._release = release
-        self._adopt = Script(client, "adopt")
+        self._find_overdue = Script(client, "overdue")
         self._begin = Script(client, "begin")
         self._waiting: dict[str, deque[_Place]] = {}
         self._readers: dict[tuple[str, int], asyncio.Task[None]] = {}
@@ -85,12 +86,12 @@ class TicketDesk:
         looked_at = 0.0
         try:
             while self._somebody_waits(places):
-                ticket = None
+                claim = None
                 if time.monotonic() - looked_at >= self._look_s:
                     looked_at = time.monotonic()
-                    ticket = await self._overdue(worker, shard)
-                ticket = ticket or await self._new(worker, shard)
-                if ticket and (claim := await self._claim(worker, *ticket)):
+                    claim = await self._overdue(worker, shard)
+                claim = claim or await self._new(worker, shard)
+                if claim is not None:
                     await self._hand(claim, places)
         except Exception as error:  # each of those who wait raises it in its own task
             while self._somebody_waits(places):
@@ -107,19 +108,19 @@ class TicketDesk:
         else:
             await self._release(claim)
 
-    async def _overdue(self, worker: str, shard: int) -> tuple[str, str] | None:
-        found = await self._adopt([self._keys.of_shard(shard, "ready")], [WORKERS, worker, self._lease_ms])
-        return (found[0], found[1]) if found else None
+    async def _overdue(self, worker: str, shard: int) -> Claim | None:
+        found = await self._find_overdue([self._keys.of_shard(shard, "ready")], [WORKERS, self._lease_ms])
+        return await self._claim(worker, found[0], found[1], self._lease_ms) if found else None
 
-    async def _new(self, worker: str, shard: int) -> tuple[str, str] | None:
+    async def _new(self, worker: str, shard: int) -> Claim | None:
         ready = self._keys.of_shard(shard, "ready")
         for ticket, fields in await read_new(self._blocking, ready, WORKERS, worker, 1, self._look_s):
-            return ticket, fields["conversation"]
+            return await self._claim(worker, ticket, fields["conversation"], -1)
         return None
 
-    async def _claim(self, worker: str, ticket: str, conversation_id: str) -> Claim | None:
+    async def _claim(self, worker: str, ticket: str, conversation_id: str, lease_ms: int) -> Claim | None:
         conversation = Conversation.parse(conversation_id)
-        keys = self._keys
-        owner, ready = keys.of(conversation, "owner"), keys.beside(conversation, "ready")
-        epoch = await self._begin([owner, ready, keys.beside(conversation, "epoch")], [WORKERS, ticket, worker])
+        shared = [self._keys.beside(conversation, kind) for kind in ("ready", "epoch")]
+        args: list[str | int] = [uuid.uuid4().hex, WORKERS, ticket, worker, lease_ms]
+        epoch = await self._begin([self._keys.of(conversation, "owner"), *shared], args)
         return Claim(conversation, ticket, int(epoch)) if epoch else None

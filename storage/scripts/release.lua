@@ -7,6 +7,6 @@ end
 redis.call('XACK', KEYS[2], ARGV[2], ARGV[3])
 redis.call('XDEL', KEYS[2], ARGV[3])
 local ticket = redis.call('XADD', KEYS[2], '*', 'conversation', ARGV[4])
-redis.call('HDEL', KEYS[1], 'epoch', 'worker', 'committed')
+redis.call('HDEL', KEYS[1], 'epoch', 'worker', 'attempt', 'committed')
 redis.call('HSET', KEYS[1], 'ticket', ticket)
 return 1

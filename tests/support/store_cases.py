@@ -1,0 +1,120 @@
+"""What the tests of the stores say to them, and the stores they say it to."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from redis.asyncio import Redis
+
+from core.chat.interaction import Interaction, PromptMessage, Sampling
+from core.chat.message import Address, Conversation, Message, Outcome, Person, Turn
+from core.chat.ports import Claim, Commit, Histories, LogStream, Mailbox, Tickets
+from storage.connections import open_redis
+from storage.log_stream import RedisLogStream
+from storage.mailbox import RedisMailbox
+from tests.support.memory_store import MemoryStore
+
+THREAD = Conversation("slack", "T1", "C1", "1718.01")
+OTHER = Conversation("slack", "T1", "C1", "1718.02")
+NOON = 1_750_000_000.0
+
+
+class Box(Mailbox, Tickets, Histories, Protocol):
+    """A mailbox from all its sides."""
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    box: Box
+    log: LogStream
+
+
+class TwiceRedis(Redis):
+    """A client that runs each script twice, as one does whose first reply was lost."""
+
+    async def execute_command(self, *args: Any, **options: Any) -> Any:
+        if args[0] in {"EVALSHA", "EVAL"}:
+            await super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
+        return await super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
+
+
+@asynccontextmanager
+async def redis_store(
+    url: str, *, twice: bool = False, writer_lease_s: float = 30.0, **options: Any
+) -> AsyncIterator[Store]:
+    """An open mailbox and log stream on a real server; `options` are RedisMailbox's."""
+    client, blocking = open_redis(url), open_redis(url, blocking=True)
+    scripted = TwiceRedis.from_pool(client.connection_pool) if twice else client
+    box = RedisMailbox(scripted, blocking, **options)
+    log = RedisLogStream(scripted, blocking, shards=options.get("shards", 1), lease_s=writer_lease_s)
+    try:
+        await box.open()
+        yield Store(box, log)
+    finally:
+        await box.aclose()
+        await scripted.aclose()
+        await client.aclose()
+        await blocking.aclose()
+
+
+@asynccontextmanager
+async def memory_store(**options: Any) -> AsyncIterator[Store]:
+    store = MemoryStore(**options)
+    yield Store(store, store)
+
+
+def message(native: str, conversation: Conversation = THREAD, text: str = "hello") -> Message:
+    reply_to = {"channel": conversation.channel}
+    person = Person("U1", "ada")
+    id_ = conversation.message_id(native)
+    return Message(id_, conversation, person, text, Address.MENTION, NOON, shared=True, reply_to=reply_to)
+
+
+def turns(asked: Message) -> tuple[Turn, Turn]:
+    question = Turn("user", asked.text, 2, asked.id, asked.sent_at, "ada", "U1")
+    return question, Turn("assistant", f"re: {asked.text}", 3, asked.id, asked.sent_at)
+
+
+def interaction(asked: Message, **changes: Any) -> Interaction:
+    fields: dict[str, Any] = {
+        "turn_id": asked.id,
+        "conversation": asked.conversation,
+        "person_id": asked.person.id,
+        "person_name": asked.person.name,
+        "sent_at": asked.sent_at,
+        "accepted_at": NOON + 0.25,
+        "started_at": NOON + 0.5,
+        "first_token_ms": 12.5,
+        "total_ms": 250.0,
+        "outcome": Outcome.ANSWERED,
+        "finish_reason": "stop",
+        "error": "",
+        "question": asked.text,
+        "messages": (PromptMessage("system", "Be brief."), PromptMessage("user", f"ada: {asked.text}", "U1")),
+        "answer": f"re: {asked.text}",
+        "model": "smol",
+        "model_version": "v1",
+        "persona": "parley",
+        "persona_version": "1",
+        "template_version": "1",
+        "sampling": Sampling(0.7, 0.9, 256, 42),
+        "prompt_tokens": 20,
+        "completion_tokens": 5,
+        "tokens_exact": True,
+        "worker": "w1",
+    }
+    return Interaction(**{**fields, **changes})
+
+
+def answered(asked: Message, posts: tuple[str, ...] = ()) -> Commit:
+    return Commit(asked.id, append=turns(asked), interaction=interaction(asked), posts=posts)
+
+
+async def claimed(box: Box, worker: str = "w1") -> Claim:
+    """The next claim, for a test in which there must be one."""
+    claim = await box.take(worker, 10.0)
+    assert claim is not None
+    return claim
