@@ -297,6 +297,15 @@ async def test_stopping_lets_heard_messages_reach_the_mailbox() -> None:
     assert [message.text for message in there.ear.heard] == ["just before the end"]
 
 
+async def test_stopping_ends_although_the_mailbox_stays_away() -> None:
+    async with room() as there:
+        there.ear.away = 1_000_000
+        await there.ask("never kept")
+        await until(lambda: there.ear.away < 1_000_000)
+
+    assert there.ear.heard == []
+
+
 # ── the connection ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
