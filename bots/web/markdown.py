@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from markdown_it import MarkdownIt
+from markdown_it.common.utils import escapeHtml
+from markdown_it.renderer import RendererHTML
 from markdown_it.rules_core import StateCore
 from markdown_it.token import Token
+from markdown_it.utils import EnvType, OptionsDict
 from markupsafe import Markup
 
 _LINKED = ("http://", "https://", "mailto:")
@@ -18,6 +21,19 @@ class _Markdown(MarkdownIt):
     def validateLink(self, url: str) -> bool:  # noqa: N802 - the library's name
         """Absolute links of the web and of mail only: a relative one would lead into our own page."""
         return url.lower().startswith(_LINKED)
+
+
+class _Renderer(RendererHTML):
+    def fence(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: EnvType) -> str:
+        """A block of code with a bar above it: its language, and room for the script's copy button."""
+        info = tokens[idx].info.split()
+        language = escapeHtml(info[0]) if info else ""
+        bar = f'<div class="code-bar"><span>{language}</span></div>'
+        # tabindex: long lines scroll, by keyboard too.
+        code = f'<pre tabindex="0"><code>{escapeHtml(tokens[idx].content)}</code></pre>'
+        return f'<div class="code">{bar}{code}</div>\n'
+
+    code_block = fence
 
 
 def to_html(text: str) -> Markup:
@@ -54,7 +70,7 @@ def _adapt_links(tokens: Sequence[Token]) -> None:
 
 
 def _make() -> MarkdownIt:
-    markdown = _Markdown("commonmark", {"html": False})
+    markdown = _Markdown("commonmark", {"html": False}, renderer_cls=_Renderer)
     markdown.enable(["table", "strikethrough"]).disable("image")
     markdown.core.ruler.push("adapt", _adapt)
     return markdown

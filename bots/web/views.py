@@ -60,6 +60,8 @@ class Views:
             exchanges=transcript.exchanges if transcript else (),
             after=transcript.after if transcript else "",
             awaited=transcript.pending if transcript else False,
+            # Never the same twice: to a browser, a refresh to its own address with a fragment is a scroll.
+            again=f"/c/{visit.conversation_id}?at={secrets.token_hex(4)}#latest",
             line=line,
             text=text,
             next_id=secrets.token_hex(16),

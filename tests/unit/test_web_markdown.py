@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from bots.web.markdown import to_html
 
 _TAGS = frozenset(
-    "a blockquote br code em h3 h4 h5 h6 hr li ol p pre s strong table tbody td th thead tr ul".split()  # noqa: SIM905
+    "a blockquote br code div em h3 h4 h5 h6 hr li ol p pre s span strong table tbody td th thead tr ul".split()  # noqa: SIM905
 )
 _ATTRIBUTES = frozenset({"href", "rel", "target", "class", "start", "tabindex", "title"})
 
@@ -70,7 +70,8 @@ def test_headings_stand_below_those_of_the_page() -> None:
 
 def test_a_code_block_that_is_still_open_is_a_code_block() -> None:
     assert to_html("Look:\n\n```python\nprint('<b>')") == (
-        "<p>Look:</p>\n<pre><code class=\"language-python\">print('&lt;b&gt;')</code></pre>\n"
+        '<p>Look:</p>\n<div class="code"><div class="code-bar"><span>python</span></div>'
+        "<pre tabindex=\"0\"><code>print('&lt;b&gt;')</code></pre></div>\n"
     )
 
 

@@ -8,6 +8,7 @@ const ask = document.querySelector('[data-does="say"]');
 const stop = document.querySelector('[data-does="stop"]');
 const blank = main.querySelector("template");
 const latest = document.querySelector("#latest");
+const current = document.querySelector(".sheet a[aria-current]");
 let after = main.dataset.after;
 let source = null;
 let resetTurn = "";
@@ -17,10 +18,13 @@ let resetTurn = "";
 function exchangeOf(turn, make) {
   const known = [...main.querySelectorAll(".exchange")].find((article) => article.dataset.turn === turn);
   if (known || !make) return known;
-  const fresh = blank.content.firstElementChild.cloneNode(true);
-  fresh.dataset.turn = turn;
-  latest.before(fresh);
-  return fresh;
+  latest.before(blank.content.cloneNode(true));
+  latest.previousElementSibling.dataset.turn = turn;
+  return latest.previousElementSibling;
+}
+
+function toTheEnd() {
+  document.documentElement.scrollTop = document.documentElement.scrollHeight;
 }
 
 // Follows the answer unless the reader has scrolled up to read something else.
@@ -28,18 +32,19 @@ function following(change) {
   const root = document.documentElement;
   const atEnd = root.scrollHeight - root.scrollTop - root.clientHeight < 120;
   change();
-  if (atEnd) root.scrollTop = root.scrollHeight;
+  if (atEnd) toTheEnd();
 }
 
 function showWhatWaits() {
-  const awaited = main.querySelector("[data-awaited]") !== null;
-  document.body.toggleAttribute("data-awaited", awaited);
+  document.body.toggleAttribute("data-awaited", main.querySelector("[data-awaited]") !== null);
 }
 
 function said({ turn, text }) {
   const fresh = !exchangeOf(turn);
   following(() => { exchangeOf(turn, true).querySelector(".question").textContent = text; });
-  if (fresh) document.documentElement.scrollTop = document.documentElement.scrollHeight;
+  if (fresh) toTheEnd();
+  if (current.dataset.untitled !== undefined) current.textContent = text.slice(0, 60);
+  delete current.dataset.untitled;
   showWhatWaits();
 }
 
@@ -69,30 +74,21 @@ function closed({ turn, html, outcome }) {
 function forget({ turn }) {
   resetTurn = turn;
   main.querySelectorAll(".exchange, .divider").forEach((old) => old.remove());
-  const divider = document.createElement("p");
-  divider.className = "divider";
-  divider.textContent = "What was said before is forgotten";
-  latest.before(divider);
+  const textContent = "What was said before is forgotten";
+  latest.before(Object.assign(document.createElement("p"), { className: "divider", textContent }));
   showWhatWaits();
 }
 
 function addCopyButtons(within) {
   if (!navigator.clipboard) return; // plain http has none
-  for (const pre of within.querySelectorAll("pre")) {
-    if (pre.parentElement.classList.contains("code")) continue;
-    const frame = document.createElement("div");
-    const button = document.createElement("button");
-    frame.className = "code";
-    button.className = "copy";
-    button.type = "button";
-    button.textContent = "Copy";
+  for (const code of within.querySelectorAll(".code:not(:has(button))")) {
+    const button = Object.assign(document.createElement("button"), { type: "button", textContent: "Copy" });
     button.addEventListener("click", async () => {
-      await navigator.clipboard.writeText(pre.textContent);
+      await navigator.clipboard.writeText(code.querySelector("pre").textContent);
       button.textContent = "Copied";
       setTimeout(() => { button.textContent = "Copy"; }, 2000);
     });
-    pre.replaceWith(frame);
-    frame.append(pre, button);
+    code.querySelector(".code-bar").append(button);
   }
 }
 
@@ -102,8 +98,7 @@ const steps = { said, growing, closed, reset: forget, notice: ({ text }) => say(
 
 // A hidden tab lets go of its stream: a browser opens only six connections to one host.
 function listen() {
-  source?.close();
-  source = null;
+  source = source?.close() ?? null;
   if (document.hidden) return;
   source = new EventSource(`${main.dataset.base}/events?after=${after}`);
   for (const [kind, step] of Object.entries(steps)) {
@@ -130,17 +125,18 @@ function newId() {
   return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
-// Posts a form; null when no proper answer came. The form keeps its id until one has, so a second try is no second question.
+// Posts a form; says whether it was taken. It keeps its id until it is, so a second try is no second question.
 async function post(form) {
+  say(form === stop ? "Stopping …" : "");
   try {
     const body = new URLSearchParams(new FormData(form));
     const response = await fetch(form.action, { method: "POST", body, headers: { Accept: "application/json" } });
     const reply = await response.json();
-    say(reply.line ?? "");
-    return response.ok ? reply : null;
+    if (!response.ok) say(reply.line);
+    return response.ok;
   } catch {
     say("That did not get through. Check your connection, then send it again.");
-    return null;
+    return false;
   }
 }
 
@@ -148,9 +144,9 @@ async function submit(form) {
   if (form.dataset.busy !== undefined) return;
   form.dataset.busy = "";
   const sent = box.value;
-  const reply = await post(form);
+  const taken = await post(form);
   delete form.dataset.busy;
-  if (!reply) return;
+  if (!taken) return;
   if (form.elements.id) form.elements.id.value = newId();
   form.closest("details")?.removeAttribute("open");
   if (form !== ask) return;
@@ -200,4 +196,4 @@ addCopyButtons(main);
 showWhatWaits();
 fit();
 listen();
-document.documentElement.scrollTop = document.documentElement.scrollHeight;
+toTheEnd();
