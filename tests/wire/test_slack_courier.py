@@ -14,6 +14,7 @@ from core.chat.errors import DeliveryFailed
 from core.chat.message import Address, Conversation, Message, Outcome, Person
 from tests.support.fake_slack import FakeSlack, Post
 from tests.support.fake_slack.server import BOT_TOKEN
+from tests.support.fake_slack.workspace import BOT_USER
 
 LONG = " ".join(f"word{number}" for number in range(3000))  # over 12,000 characters
 WORDS = ("One", "One two", "One two three")
@@ -187,6 +188,7 @@ async def test_a_stream_that_slack_ended_goes_on_by_updates_of_the_same_post(sce
     assert ids == (f"C1:{scene.posts[0].ts}",)
     assert len(scene.slack.called("chat.startStream")) == 1
     assert scene.slack.called("chat.postMessage") == []
+    assert scene.slack.called("conversations.replies") == []  # the post is known, nothing to look for
 
 
 async def test_a_stream_that_ended_before_the_last_words_is_closed_by_an_update(scene: Scene) -> None:
@@ -258,6 +260,7 @@ async def test_a_stream_that_grows_over_the_limit_goes_on_in_further_posts(scene
     assert all(len(text) <= 12_000 for text in scene.texts)
     assert " ".join(scene.texts).split() == LONG.split()
     assert {post.thread_ts for post in scene.posts} == {message.reply_to["ts"]}
+    assert scene.slack.asked["chat.appendStream"] == 0
 
 
 async def test_an_over_long_answer_that_was_not_shown_is_split(scene: Scene) -> None:
@@ -301,6 +304,15 @@ async def test_a_resumed_draft_leaves_other_answers_alone(scene: Scene) -> None:
     await scene.courier.draft(second, resumed=True).close("Second.", Outcome.ANSWERED)
 
     assert sorted(scene.texts) == ["First.", "Please wait.", "Second.", "Third."]
+
+
+async def test_a_resumed_draft_leaves_what_stood_before_the_question_alone(scene: Scene) -> None:
+    root = Post(channel="C1", ts=scene.slack.workspace.new_ts(), user=BOT_USER, text="A greeting of ours.")
+    scene.slack.workspace.add(root)
+
+    await scene.courier.draft(scene.ask(thread=root.ts), resumed=True).close("Answer.", Outcome.ANSWERED)
+
+    assert scene.texts == ["A greeting of ours.", "Answer."]
 
 
 async def test_a_post_whose_reply_was_lost_is_not_posted_twice(scene: Scene) -> None:
