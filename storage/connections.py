@@ -26,13 +26,13 @@ _SCHEMES = ("redis", "rediss", "unix")
 
 _log = structlog.get_logger(__name__)
 
-# What a server says when it refuses, and what an operator does about it. Older servers put it inside an ERR text.
+# What a server says when it refuses, and what an operator does about it. redis-py takes the code off known errors, and
+# older servers put the whole into an ERR text, so the words are looked for.
 _REFUSALS = {
-    "OOM command not allowed": "Redis is full: raise its maxmemory, or free memory; nothing was written.",
+    "used memory > 'maxmemory'": "Redis is full: raise its maxmemory, or free memory; nothing was written.",
     "MISCONF": "Redis cannot write to its disk: free space there, or look into its log; nothing was written.",
-    "READONLY": "REDIS_URL names a read-only replica: set it to the primary.",
-    "MASTERDOWN": "REDIS_URL names a replica whose primary is down: set it to the primary.",
-    "NOSCRIPT": "Redis forgot a script while it was called: try again.",
+    "read only replica": "REDIS_URL names a read-only replica: set it to the primary.",
+    "MASTER is down": "REDIS_URL names a replica whose primary is down: set it to the primary.",
     "CLUSTERDOWN": "The Redis cluster does not serve all of its slots: repair it.",
 }
 

@@ -175,7 +175,10 @@ async def _blank_in_prompts(connection: AsyncConnection, person: tuple[str, str,
     texts = await connection.execute(select(*keys, interaction_text.c.messages).where(tuple_(*keys).in_(spoken)))
     changed = texts.all()
     for day, turn_id, messages in changed:
-        kept = [{**each, "content": ERASED} if each["person_id"] == person[2] else each for each in messages]
+        kept = [
+            {**each, "content": ERASED, "person_id": ""} if each["person_id"] == person[2] else each
+            for each in messages
+        ]
         here = and_(interaction_text.c.day == day, interaction_text.c.turn_id == turn_id)
         await connection.execute(update(interaction_text).where(here).values(messages=kept))
     await connection.execute(delete(interaction_speaker).where(_by(interaction_speaker, person)))

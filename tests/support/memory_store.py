@@ -343,4 +343,4 @@ class MemoryLedger:
 
 
 def _without(messages: Sequence[PromptMessage], person_id: str) -> tuple[PromptMessage, ...]:
-    return tuple(replace(m, content="[erased]") if m.person_id == person_id else m for m in messages)
+    return tuple(replace(m, content="[erased]", person_id="") if m.person_id == person_id else m for m in messages)
