@@ -19,7 +19,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, RedirectRespons
 from bots.web.forms import clean, read_form
 from bots.web.guard import Guard
 from bots.web.stream import EventStream
-from bots.web.transcript import read_transcript
+from bots.web.transcript import read_transcript, wait_for_reset
 from bots.web.views import Views
 from bots.web.visits import Visit, visit_of
 from core.chat import lines
@@ -32,6 +32,8 @@ _log = structlog.get_logger(__name__)
 
 _NATIVE_ID = re.compile(r"[A-Za-z0-9-]{16,64}")
 _FEED_ID = re.compile(r"[0-9]{1,20}(-[0-9]{1,20})?")
+
+RESET_WAIT_S = 2.0
 
 AWAY = "I cannot reach my memory right now, so your question was not taken. Please send it again in a minute."
 NOT_HERE = "There is no such conversation in this browser."
@@ -157,9 +159,13 @@ class _Page:
         form = await read_form(request, self.views.max_question_chars)
         native = form.get("id", "")
         message = self._message(visit, native if _NATIVE_ID.fullmatch(native) else secrets.token_hex(16), "/reset")
+        before = await self.feed.latest(visit.conversation)
         receipt = await self.receive(message)
         if receipt is Receipt.BUSY:
             return await self._sorry(request, visit, 429, lines.BUSY, "")
+        if not _by_script(request):
+            # No script will hear of it later; behind questions that wait, the page refreshes itself anyway.
+            await wait_for_reset(self.feed, visit.conversation, before, message.id, RESET_WAIT_S)
         return _taken(request, visit, receipt, message.id)
 
     async def refused(self, request: Request, error: Exception) -> Response:

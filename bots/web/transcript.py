@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from core.chat.message import Conversation, Outcome, Turn
 from core.chat.ports import Feed, FeedEvent, Histories
 
-# Only an entry that is trimmed away between two calls makes us wait at all.
+# Bounds the wait for an event that was there a moment ago.
 _REPLAY_S = 2.0
 
 
@@ -49,7 +49,19 @@ async def read_transcript(conversation: Conversation, histories: Histories, feed
     after = await feed.latest(conversation)
     events = await _replay(conversation, feed, after)
     turns = await histories.turns(conversation)
-    return Transcript(tuple(fold(turns, events)), after)
+    return Transcript(tuple(fold(turns, events)), events[-1].id if events else after)
+
+
+async def wait_for_reset(feed: Feed, conversation: Conversation, after: str, turn_id: str, wait_s: float) -> bool:
+    """Until the feed tells, after the event `after`, of the reset `turn_id`; False when `wait_s` have passed."""
+    try:
+        async with asyncio.timeout(wait_s), aclosing(feed.events(conversation, after)) as stream:  # type: ignore[type-var]
+            async for event in stream:
+                if (event.kind, event.turn_id) == ("reset", turn_id):
+                    return True
+    except TimeoutError:
+        pass
+    return False
 
 
 def fold(turns: Sequence[Turn], events: Iterable[FeedEvent]) -> list[Exchange]:
@@ -98,8 +110,13 @@ async def _replay(conversation: Conversation, feed: Feed, until: str) -> list[Fe
         async with asyncio.timeout(_REPLAY_S), aclosing(feed.events(conversation, "0")) as stream:  # type: ignore[type-var]
             async for event in stream:
                 events.append(event)
-                if event.id == until:
+                # Not equality: a growing text may have been replaced since, and its id is gone.
+                if _order(event.id) >= _order(until):
                     break
     except TimeoutError:
         pass
     return events
+
+
+def _order(event_id: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in event_id.split("-"))

@@ -19,12 +19,13 @@ from core.chat.intake import Receive
 from core.chat.interaction import PromptMessage, Sampling
 from core.chat.persona import Persona
 from core.chat.worker import Pace, Worker
-from tests.support.browser import chromium, chromium_path, page_of
+from tests.support.browser import chromium, page_of
+from tests.support.chromium import REMEDY, find_chromium
 from tests.support.memory_store import MemoryFeed, MemoryStore
 from tests.support.scripted_host import ScriptedHost
 from tests.support.web_harness import serving
 
-pytestmark = pytest.mark.skipif(chromium_path() is None, reason="needs the system package chromium")
+pytestmark = pytest.mark.skipif(find_chromium() is None, reason=REMEDY)
 
 SCREENSHOTS = Path(__file__).parents[2] / "var" / "screenshots"
 ATTACK = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>\n\u202etxet desrever"
@@ -73,7 +74,7 @@ class Bot:
         return [piece + (" " if number < text.count(" ") else "") for number, piece in enumerate(text.split(" "))]
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
+    async def running(self, port: int = 0) -> AsyncIterator[None]:
         courier = FeedCourier("web", self.feed)
         sampling = Sampling(temperature=0.0, top_p=1.0, max_tokens=100, seed=0)
         kit = Answerer(self.host, {"web": courier}, Persona(), sampling, "worker-1")
@@ -81,7 +82,7 @@ class Bot:
         worker = Worker(self.store, kit, stopping, Pace(take_wait_s=0.05, retry_s=0.01, drain_s=1.0))
         receive: Receive = partial(intake.receive, mailbox=self.store, courier=courier)
         app = web_app(receive, self.store, self.store, self.feed)
-        async with asyncio.TaskGroup() as group, serving(app) as self.url:
+        async with asyncio.TaskGroup() as group, serving(app, port) as self.url:
             group.create_task(worker.run())
             try:
                 yield

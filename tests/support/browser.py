@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from playwright.async_api import Browser, Page, async_playwright, expect
+
+from tests.support.chromium import REMEDY, find_chromium
 
 # Quiet: nothing but the page under test may go over the network.
 _ARGS = [
@@ -21,17 +22,12 @@ _ARGS = [
 TIMEOUT_MS = 15_000
 
 
-def chromium_path() -> str | None:
-    """The system's Chromium; None when there is none."""
-    return shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-
-
 @asynccontextmanager
 async def chromium() -> AsyncIterator[Browser]:
     """The browser for the block. Raises RuntimeError when none is installed."""
-    path = chromium_path()
+    path = find_chromium()
     if path is None:
-        raise RuntimeError("No Chromium on PATH; install the package chromium.")
+        raise RuntimeError(REMEDY)
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=path, args=_ARGS)
         expect.set_options(timeout=TIMEOUT_MS)

@@ -27,10 +27,10 @@ TIMEOUT = aiohttp.ClientTimeout(total=10)
 
 
 @asynccontextmanager
-async def serving(app: FastAPI) -> AsyncIterator[str]:
-    """Serves `app` on a free port of loopback for the block; gives its address without a closing slash."""
+async def serving(app: FastAPI, port: int = 0) -> AsyncIterator[str]:
+    """Serves `app` on loopback for the block, by default on a free port; its address without a closing slash."""
     stopping = asyncio.Event()
-    listener = open_port("127.0.0.1", 0)
+    listener = open_port("127.0.0.1", port)
     port = listener.getsockname()[1]
     async with asyncio.TaskGroup() as group:
         group.create_task(serve_on(app, listener, stopping))

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import asyncio
+
 from bots.web.transcript import Exchange, fold, read_transcript
 from core.chat.message import Conversation, Turn
 from core.chat.ports import FeedEvent
@@ -106,3 +108,24 @@ async def test_an_unknown_conversation_has_an_empty_transcript() -> None:
     assert transcript.exchanges == ()
     assert not transcript.pending
     assert transcript.after == "0"
+
+
+async def test_a_growing_text_that_is_replaced_meanwhile_holds_up_nothing() -> None:
+    feed = _OvertakenFeed()
+    await feed.publish(HERE, FeedEvent("said", "t1", "One?"))
+    await feed.publish(HERE, FeedEvent("growing", "t1", "Fi"))
+
+    async with asyncio.timeout(1.0):
+        transcript = await read_transcript(HERE, MemoryStore(), feed)
+
+    assert _told(list(transcript.exchanges)) == [("One?", "First", "")]
+    assert transcript.after == "3-0"
+
+
+class _OvertakenFeed(MemoryFeed):
+    """Replaces the growing text right after it was named as the latest."""
+
+    async def latest(self, conversation: Conversation) -> str:
+        newest = await super().latest(conversation)
+        self.kept[conversation][-1:] = [FeedEvent("growing", "t1", "First", id="3-0")]
+        return newest

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 
 import aiohttp
 import pytest
@@ -11,7 +13,7 @@ import pytest
 from bots.web.app import AWAY, EMPTY, NOT_HERE, NOTHING_TO_STOP, STOPPING
 from core.chat import lines
 from core.chat.message import Conversation
-from core.chat.ports import Claim, Commit
+from core.chat.ports import Claim, Commit, FeedEvent
 from tests.support.memory_store import MemoryFeed, MemoryStore
 from tests.support.web_harness import WebHarness, web_harness
 
@@ -48,6 +50,11 @@ async def _here(store: MemoryStore) -> Conversation:
     claim = await store.take("test", 1.0)
     assert isinstance(claim, Claim)
     return claim.conversation
+
+
+async def _text(request: AbstractAsyncContextManager[aiohttp.ClientResponse]) -> str:
+    async with request as response:
+        return await response.text()
 
 
 # ── who is who ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -285,6 +292,24 @@ async def test_reset_waits_its_turn(page: WebHarness, store: MemoryStore, feed: 
     assert (status, reply["receipt"]) == (202, "accepted")
     assert await _questions(store) == ["say: One?", "reset: /reset"]
     assert [event.kind for events in feed.kept.values() for event in events] == ["said"]
+
+
+async def test_a_reset_without_the_script_is_seen_on_the_page_that_follows(
+    page: WebHarness, store: MemoryStore, feed: MemoryFeed
+) -> None:
+    await page.say_direct("ada", "One?")
+    here = await _here(store)
+    ada = await page.person("ada")
+    native = secrets.token_hex(16)
+
+    async with asyncio.TaskGroup() as group:
+        form = ada.session.post(f"{ada.base}/reset", data={"id": native}, headers=SAME_ORIGIN)
+        posting = group.create_task(_text(form))
+        while here.message_id(native) not in store._seen:
+            await asyncio.sleep(0.005)
+        await feed.publish(here, FeedEvent("reset", here.message_id(native)))
+
+    assert "One?" not in posting.result()
 
 
 async def test_reset_typed_into_the_box_is_no_question(page: WebHarness, feed: MemoryFeed) -> None:
