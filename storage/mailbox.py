@@ -5,16 +5,19 @@ from __future__ import annotations
 import uuid
 from collections.abc import AsyncIterator
 
+import structlog
 from redis.asyncio import Redis
 
 from core.chat import codec
-from core.chat.errors import StoreUnavailable
+from core.chat.errors import BadEntry, StoreUnavailable
 from core.chat.message import Conversation, Message, Turn
 from core.chat.ports import Acceptance, Claim, Commit, Mail
 from storage.connections import ask, hear
 from storage.keys import WORKERS, Keys
 from storage.script import Script
 from storage.tickets import TicketDesk
+
+_log = structlog.get_logger(__name__)
 
 SEEN_S = 24 * 3600
 HISTORY_S = 30 * 24 * 3600
@@ -53,6 +56,7 @@ class RedisMailbox:
         self._finish = Script(client, "finish")
         self._release = Script(client, "release")
         self._request_stop = Script(client, "request_stop")
+        self._set_aside = Script(client, "set_aside")
 
     async def open(self) -> None:
         """Fixes the number of shards at the first start, and creates the group of workers.
@@ -86,7 +90,8 @@ class RedisMailbox:
         ]
         # The id stands before the JSON, so that a script finds it without reading the JSON.
         item = f"{message.id}\n{codec.dump(message)}"
-        args: list[str | int] = [uuid.uuid4().hex, SEEN_S, self._inbox_limit, item, str(conversation), self._history_s]
+        args: list[str | int | float] = [uuid.uuid4().hex, SEEN_S, self._inbox_limit, item, str(conversation)]
+        args += [self._history_s, message.sent_at]
         return Acceptance(await self._accept(keys, args))
 
     async def knows(self, conversation: Conversation) -> bool:
@@ -110,15 +115,29 @@ class RedisMailbox:
         return await self._desk.take(worker, wait_s)
 
     async def head(self, claim: Claim) -> Mail | None:
-        """See `Tickets.head`. Raises BadEntry for a message or a turn that this version cannot read."""
+        """See `Tickets.head`. A message that this version cannot read is set aside as a dead letter."""
         keys = self._of(claim.conversation, "owner", "inbox", "history")
-        item, intent, stop, history = await self._head(keys, [claim.epoch])
-        if not item:
-            return None
-        message_id, _, text = item.partition("\n")
-        turns = tuple(codec.load_turn(turn) for turn in history)
-        intended, stop_requested = intent == message_id, stop == message_id
-        return Mail(codec.load_message(text), turns, intended=intended, stop_requested=stop_requested)
+        while True:
+            item, intent, stop, history = await self._head(keys, [claim.epoch])
+            if not item:
+                return None
+            message_id, _, text = item.partition("\n")
+            try:
+                message = codec.load_message(text)
+            except BadEntry as error:
+                _log.error("message_set_aside", conversation=str(claim.conversation), reason=str(error))
+                await self._set_aside(self._of(claim.conversation, "owner", "inbox", "inbox-dead"), [claim.epoch, item])
+                continue
+            turns = self._readable(claim, history)
+            return Mail(message, turns, intended=intent == message_id, stop_requested=stop == message_id)
+
+    def _readable(self, claim: Claim, history: list[str]) -> tuple[Turn, ...]:
+        """All turns, or none: with a gap the count of what to drop at commit would be wrong."""
+        try:
+            return tuple(codec.load_turn(turn) for turn in history)
+        except BadEntry as error:
+            _log.error("history_not_readable", conversation=str(claim.conversation), reason=str(error))
+            return ()
 
     async def renew(self, claim: Claim) -> bool:
         """See `Tickets.renew`."""

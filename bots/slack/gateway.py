@@ -7,6 +7,7 @@ import logging
 import re
 from collections.abc import Awaitable, Callable
 from typing import Any
+from weakref import WeakValueDictionary
 
 import structlog
 from slack_bolt.adapter.socket_mode.aiohttp import AsyncSocketModeHandler
@@ -46,6 +47,7 @@ class SlackGateway:
         self._settings = settings
         self._receive = receive
         self._underway = 0
+        self._lanes: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._closing = False
 
     async def run(self, stopping: asyncio.Event) -> None:
@@ -90,7 +92,10 @@ class SlackGateway:
         names = Names(web.prompt)
 
         async def hear(event: dict[str, Any]) -> None:
-            if worth_hearing(event, me):
+            if not worth_hearing(event, me):
+                return
+            # One at a time a channel, in the order of arrival: looking up a name must not let a later message pass.
+            async with self._lanes.setdefault(str(event.get("channel")), asyncio.Lock()):
                 await self._receive(message_from(event, me, await names.of(people_in(event))))
 
         app.event(re.compile(".*"))(hear)

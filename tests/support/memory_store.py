@@ -82,11 +82,19 @@ class MemoryStore:
         if len(room.inbox) >= self._inbox_limit:
             return Acceptance.FULL
         self._seen[message.id] = self._clock()
-        room.inbox.append(codec.load_message(codec.dump(message)))
+        self._insert(room, codec.load_message(codec.dump(message)))
         if room.owner is None:
             room.owner = self._new_ticket(message.conversation)
         await self._wake()
         return Acceptance.ACCEPTED
+
+    def _insert(self, room: _Room, message: Message) -> None:
+        """By the platform's clock, but never before a message that a worker may have begun."""
+        first = 1 if room.owner is not None and room.owner.epoch else 0
+        place = len(room.inbox)
+        while place > first and room.inbox[place - 1].sent_at > message.sent_at:
+            place -= 1
+        room.inbox.insert(place, message)
 
     async def knows(self, conversation: Conversation) -> bool:
         self._check_up()
