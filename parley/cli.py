@@ -44,9 +44,11 @@ def _fail(text: str, code: int) -> None:
     sys.exit(code)
 
 
-def _begin(part: str) -> Settings:
+def _begin(part: str, least: str = "debug") -> Settings:
+    """Settings and logs; a command whose output is for a person shows nothing below `least`."""
     settings = load_settings()
-    configure_logs(settings.log_level, part)
+    levels = ["debug", "info", "warning", "error", "critical"]
+    configure_logs(max(settings.log_level, least, key=levels.index), part)
     return settings
 
 
@@ -61,7 +63,7 @@ def up() -> None:
     from parley.parts import run_until_signal  # noqa: PLC0415 - 'parley --help' needs none of the libraries
     from parley.up import run_up  # noqa: PLC0415
 
-    settings = _begin("up")
+    settings = _begin("up", "error")
     run_until_signal(lambda stopping: run_up(settings, lambda line: _write(f"{line}\n"), stopping))
 
 
@@ -99,7 +101,7 @@ def chat() -> None:
     """Chat in the terminal with the running Parley."""
     from parley.chat import run_chat  # noqa: PLC0415
 
-    asyncio.run(run_chat(_begin("chat"), _write))
+    asyncio.run(run_chat(_begin("chat", "critical"), _write))
 
 
 @app.command()
@@ -111,7 +113,7 @@ def ask(
     """Ask one question. Exit code 0: answered; 1: failed, refused or stopped; 3: nothing runs."""
     from parley.terminal import ask_once  # noqa: PLC0415
 
-    settings = _begin("ask")
+    settings = _begin("ask", "critical")
     if not asyncio.run(ask_once(settings, question, _write, as_json=as_json)):
         sys.exit(EXIT_NOT_ANSWERED)
 
@@ -121,7 +123,7 @@ def check() -> None:
     """Look at settings, connections, tokens, intents, model and clock. Exit code 1 when something is wrong."""
     from parley.doctor import examine  # noqa: PLC0415
 
-    settings = _begin("check")
+    settings = _begin("check", "critical")
     marks = {"ok": "[green]ok[/]", "off": "[dim]off[/]", "warning": "[yellow]warning[/]", "error": "[red]error[/]"}
     console = Console(highlight=False)
 

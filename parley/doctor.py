@@ -92,13 +92,13 @@ async def _model(settings: Settings) -> list[Finding]:
 
 def _model_here(settings: Settings) -> Finding:
     with needs("host", "a model host", "MODEL"):
-        from model.fitness import inspect_model  # noqa: PLC0415 - with the host's extra
-    fitness = inspect_model(settings.model)
-    if not fitness.fit:
-        return Finding("model", "error", f"MODEL={settings.model or '(default)'}: {' '.join(fitness.problems)}")
-    return Finding(
-        "model", "ok", f"{settings.model or 'the small default model'} is fit to chat; 'parley up' serves it"
-    )
+        from model.serve.errors import HostStartError  # noqa: PLC0415 - with the host's extra
+        from model.serve.main import find_model  # noqa: PLC0415
+    try:
+        fitness = find_model(settings.model)
+    except HostStartError as error:
+        return Finding("model", "error", str(error))
+    return Finding("model", "ok", f"{fitness.name} fits the task; 'parley up' serves it")
 
 
 async def _clock_skew(session: aiohttp.ClientSession, url: str) -> list[Finding]:

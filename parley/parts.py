@@ -42,7 +42,7 @@ async def run_bot(settings: Settings, stopping: asyncio.Event) -> None:
 
 async def _web(settings: Settings, stores: Stores, stopping: asyncio.Event) -> None:
     receive = bind_receive(stores, FeedCourier("web", stores.feed))
-    app = web_app(receive, stores.mailbox, stores.mailbox, stores.feed)
+    app = web_app(receive, stores.mailbox, stores.mailbox, stores.feed, hosts=settings.hosts)
     await serve_web(app, WEB_HOST, settings.parley_port, stopping)
 
 

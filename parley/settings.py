@@ -49,6 +49,7 @@ class Settings(BaseSettings):
 
     parley_home: Path = Path("var")
     parley_port: int = Field(default=8080, ge=1, le=65535)
+    parley_hosts: str = ""
     history_days: float = Field(default=30.0, gt=0.0)
     inbox_limit: int = Field(default=20, ge=1)
     worker_slots: int = Field(default=32, ge=1)
@@ -94,6 +95,11 @@ class Settings(BaseSettings):
     def home(self) -> Path:
         """The folder of all data, absolute."""
         return self.parley_home.expanduser().absolute()
+
+    @property
+    def hosts(self) -> list[str]:
+        """The names in PARLEY_HOSTS."""
+        return [name.strip() for name in self.parley_hosts.split(",") if name.strip()]
 
     @property
     def runtime_dir(self) -> Path:

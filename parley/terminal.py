@@ -28,6 +28,7 @@ PLATFORM = "terminal"
 FIRST_SIGN_S = 30.0
 ANSWER_S = 330.0  # the model client's own limit, and some room for delivery
 LOGGED_S = 10.0
+LOOK_S = 2.0
 Write = Callable[[str], None]
 
 
@@ -61,22 +62,37 @@ class Seat:
         """
         feed = self.stores.feed.events(self.conversation, after)
         async with aclosing(feed) as events:  # type: ignore[type-var]
-            wait_s = FIRST_SIGN_S
-            while True:
-                try:
-                    async with asyncio.timeout(wait_s):
-                        event = await anext(events)
-                except TimeoutError as error:
-                    raise NotRunning(
-                        f"No worker answered within {wait_s:.0f} s. Is 'parley up' (or 'parley worker') running? "
-                        "Your question is kept, and will be answered when one is."
-                    ) from error
-                if event.turn_id != message.id:
-                    continue
-                wait_s = ANSWER_S
-                yield event
-                if event.kind == "closed":
-                    return
+            deadline = time.monotonic() + FIRST_SIGN_S
+            coming = asyncio.ensure_future(anext(events))
+            try:
+                while True:
+                    await asyncio.wait({coming}, timeout=LOOK_S)
+                    if not coming.done():
+                        await self._look(deadline)
+                        continue
+                    event = coming.result()
+                    coming = asyncio.ensure_future(anext(events))
+                    if event.turn_id != message.id:
+                        continue
+                    deadline = time.monotonic() + ANSWER_S
+                    yield event
+                    if event.kind == "closed":
+                        return
+            finally:
+                coming.cancel()
+                await asyncio.gather(coming, return_exceptions=True)
+
+    async def _look(self, deadline: float) -> None:
+        """Raises NotRunning when the mailbox went away, or nobody has given a sign by `deadline`."""
+        try:
+            await self.stores.mailbox.knows(self.conversation)
+        except StoreUnavailable as error:
+            raise NotRunning(f"Parley went away; your question is kept for its next start. {error}") from error
+        if time.monotonic() > deadline:
+            raise NotRunning(
+                "Nobody answers. Is 'parley up' (or 'parley worker') running? Your question is kept, and will be "
+                "answered when one is."
+            )
 
 
 def seat(stores: Stores, conversation_id: str) -> Seat:
