@@ -41,6 +41,7 @@ def with_stub(home: Home, host: StubHost) -> Home:
 @pytest.mark.xdist_group("real-model")
 async def test_a_stranger_chats_with_the_real_model_and_finds_it_all_again(home: Home) -> None:
     """One story on embedded defaults: terminal, browser, log, second start."""
+    home.settings["TEMPERATURE"] = "0"
     async with home.up() as parley:
         assert any("http://127.0.0.1" in line for line in parley.said)
         assert any("SLACK_BOT_TOKEN" in line for line in parley.said)
@@ -77,7 +78,7 @@ async def _ask_in_the_browser(home: Home) -> None:
         await page.goto(home.page)
         await page.get_by_role("textbox").fill("What is the capital of France?")
         await page.keyboard.press("Enter")
-        await page.get_by_text("Paris").wait_for(timeout=60_000)
+        await page.get_by_text("Paris").first.wait_for(timeout=60_000)
         SCREENSHOTS.mkdir(parents=True, exist_ok=True)
         await page.screenshot(path=SCREENSHOTS / "real-model.png")
 

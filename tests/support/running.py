@@ -8,7 +8,7 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -95,10 +95,8 @@ class Up:
 
     def children(self) -> list[psutil.Process]:
         """All processes below it that still live, those seen before included."""
-        try:
+        with suppress(psutil.NoSuchProcess):
             self._seen |= set(psutil.Process(self.process.pid).children(recursive=True))
-        except psutil.NoSuchProcess:
-            pass
         return [child for child in self._seen if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
 
     def child(self, word: str) -> psutil.Process:
