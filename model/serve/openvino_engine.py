@@ -111,7 +111,7 @@ class OpenVinoEngine:
             while self._desk.wait(idle=not self._answers):
                 for key in self._desk.take_cancelled():
                     self._drop(key)
-                for order in self._desk.take(RUNNING - len(self._answers)):
+                while len(self._answers) < RUNNING and (order := self._desk.take()):
                     self._add(order)
                 # A cancelled request leaves the pipeline, and gives back its memory, with the next step only.
                 if self._pipe.has_non_finished_requests():
@@ -126,7 +126,7 @@ class OpenVinoEngine:
         try:
             tokens = Tensor(np.array([order.prompt], dtype=np.int64))
             handle = self._pipe.add_request(order.key, tokens, self._generation(order.drawing))
-        except RuntimeError:
+        except (RuntimeError, TypeError, ValueError):
             order.deliver(Step((), "abort"))
             return
         self._answers[order.key] = _Answer(handle, order.deliver)

@@ -66,10 +66,10 @@ class Desk:
                 self._changed.wait_for(lambda: self._orders or self._cancelled or self._closing)
             return not self._closing
 
-    def take(self, room: int) -> list[Order]:
-        """Up to `room` orders, oldest first."""
+    def take(self) -> Order | None:
+        """The oldest order, if there is one. One at a time, so that none is lost when the engine breaks over one."""
         with self._changed:
-            return [self._orders.popleft() for _ in range(min(room, len(self._orders)))]
+            return self._orders.popleft() if self._orders else None
 
     def take_cancelled(self) -> set[int]:
         """The keys of answers under way that nobody wants any more; keys of ended ones may be among them."""

@@ -113,13 +113,16 @@ class TorchEngine:
 
     def _round(self) -> None:
         self._drop(self._desk.take_cancelled())
-        for order in self._desk.take(RUNNING - len(self._answers)):
+        while len(self._answers) < RUNNING and (order := self._desk.take()):
             self._add(order)
         self._read_on()
         for key, token in self._batch.step():
             self._hand_out(key, token)
 
     def _add(self, order: Order) -> None:
+        if not order.prompt:
+            order.deliver(Step((), "abort"))
+            return
         answer = self._answers[order.key] = _Answer(order)
         self._prefills.append((answer, Prefill(tuple(order.prompt))))
 
