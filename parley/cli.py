@@ -28,6 +28,8 @@ EXIT_NOT_RUNNING = 3
 
 def main() -> None:
     """The entry point: errors that an operator can mend are one line each, never a traceback."""
+    if sys.platform == "win32":
+        _fail("Parley does not run on Windows itself. Install WSL ('wsl --install') and run it there.", EXIT_SETUP)
     try:
         app()
     except NotRunning as error:

@@ -32,8 +32,6 @@ async def run_up(settings: Settings, say: Say, stopping: asyncio.Event) -> None:
     Raises:
         SetupError: a line with the remedy; whatever had been started is ended again.
     """
-    if sys.platform == "win32":
-        raise SetupError("Parley does not run on Windows itself. Install WSL ('wsl --install') and run it there.")
     prepare_home(settings)
     with only_one(settings.home):
         check_port(settings.parley_port)
