@@ -1,4 +1,4 @@
-"""A model in this process, for scripts: load one and answer in a few lines, with the engine that the host would take."""
+"""A model in this process, for scripts: load one and answer in a few lines, on the engine the host would take."""
 
 from __future__ import annotations
 

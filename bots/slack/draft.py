@@ -81,6 +81,10 @@ class SlackDraft:
         assert self._plain is not None  # noqa: S101 - tells mypy what the line above did
         return await self._plain.close(text, outcome)
 
+    async def leave(self) -> None:
+        """Ends the status; a stream under way stays open for the worker that goes on in its post."""
+        await self._posts.indicate(on=False)
+
     async def _stream(self, text: str) -> None:
         if not text.strip():
             return

@@ -56,6 +56,9 @@ class _FeedDraft:
         await _publish(self._feed, self._message, "closed", text, outcome.value)
         return (self._message.id,)
 
+    async def leave(self) -> None:
+        """The page goes on waiting: another worker will answer in the same place."""
+
 
 async def _publish(feed: Feed, message: Message, kind: str, text: str, outcome: str = "") -> None:
     try:

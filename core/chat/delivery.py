@@ -70,6 +70,7 @@ class Delivery:
         self._changed.set()
         if self._showing is not None:
             await asyncio.gather(self._showing, return_exceptions=True)
+        await self._draft.leave()
 
     async def _settle(self) -> None:
         self._closing.set()

@@ -44,6 +44,10 @@ class GrowingPosts:
             await self._poster.indicate(on=False)
         return tuple(post_id for post_id, _ in self._posts)
 
+    async def leave(self) -> None:
+        """Ends the indicator; the posts stay as they are."""
+        await self._poster.indicate(on=False)
+
     async def _adopt_earlier(self) -> None:
         if self._resumed:
             self._posts = [(post_id, None) for post_id in await self._poster.earlier()]

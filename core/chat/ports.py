@@ -261,6 +261,9 @@ class Draft(Protocol):
     async def close(self, text: str, outcome: Outcome) -> tuple[str, ...]:
         """Makes the final text visible and ends the indicator; returns the ids of the posts, oldest first."""
 
+    async def leave(self) -> None:
+        """Ends the indicator without a word: another worker goes on. Best effort: never raises."""
+
 
 class Poster(Protocol):
     """The posts that answer one message, on a platform where posts are made and edited.

@@ -12,8 +12,8 @@ if place >= tonumber(ARGV[3]) then
 end
 redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
 -- Two connections to one platform may deliver two messages in the wrong order: each takes its place by the platform's
--- clock, but never before one that a worker may already have begun.
-local first = redis.call('HEXISTS', KEYS[3], 'epoch')
+-- clock, but never before one that a worker may already have begun, or whose answer may be visible already.
+local first = math.max(redis.call('HEXISTS', KEYS[3], 'epoch'), redis.call('HEXISTS', KEYS[3], 'intent'))
 local later
 while place > first do
   local item = redis.call('LINDEX', KEYS[2], place - 1)

@@ -89,8 +89,8 @@ class MemoryStore:
         return Acceptance.ACCEPTED
 
     def _insert(self, room: _Room, message: Message) -> None:
-        """By the platform's clock, but never before a message that a worker may have begun."""
-        first = 1 if room.owner is not None and room.owner.epoch else 0
+        """By the platform's clock, but never before a message that a worker may have begun or shown."""
+        first = 1 if room.owner is not None and (room.owner.epoch or room.owner.intent) else 0
         place = len(room.inbox)
         while place > first and room.inbox[place - 1].sent_at > message.sent_at:
             place -= 1

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from core.chat.errors import DeliveryFailed
 from core.chat.growing import GrowingPosts
-from core.chat.message import Address, Conversation, Message, Outcome, Person
+from core.chat.message import Address, Conversation, Message, Person
 from core.chat.ports import Draft
 
 _ids = itertools.count(1)
@@ -86,16 +86,3 @@ class WallPoster:
     async def remove(self, post_id: str) -> None:
         del self.wall.posts[post_id]
         del self.wall.keys[post_id]
-
-
-class SilentDraft:
-    """A draft that shows nothing and takes everything."""
-
-    pace_s = 0.0
-
-    async def begin(self) -> None: ...
-
-    async def show(self, text: str) -> None: ...
-
-    async def close(self, text: str, outcome: Outcome) -> tuple[str, ...]:
-        return ()

@@ -354,6 +354,7 @@ async def test_what_a_drain_cannot_finish_is_answered_in_the_same_post_after_the
         await eventually(lambda: house.wall.texts == ["you said:"])
         house.stopping.set()
     assert house.wall.texts == ["you said:"]
+    assert house.wall.indicated == [True, False]
 
     house.host.gate, house.stopping = None, asyncio.Event()
     async with house.running():

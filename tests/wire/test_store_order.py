@@ -53,6 +53,20 @@ async def test_a_message_that_is_being_answered_keeps_its_place(store: Store) ->
     assert mail.message.text == "begun"
 
 
+async def test_a_message_whose_answer_may_be_visible_keeps_its_place_while_nobody_works_on_it(store: Store) -> None:
+    begun, late = replace(message("1", text="begun"), sent_at=200.0), replace(message("2", text="late"), sent_at=100.0)
+    await store.box.accept(begun)
+    claim = await claimed(store.box)
+    await store.box.intend(claim, begun.id)
+    await store.box.release(claim)
+
+    await store.box.accept(late)
+
+    mail = await store.box.head(await claimed(store.box))
+    assert mail is not None
+    assert (mail.message.text, mail.intended) == ("begun", True)
+
+
 async def test_a_message_that_cannot_be_read_is_set_aside_and_the_next_is_answered(redis_url: str) -> None:
     client, blocking = open_redis(redis_url), open_redis(redis_url, blocking=True)
     box = RedisMailbox(client, blocking)
