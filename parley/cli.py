@@ -62,7 +62,7 @@ def _write(text: str) -> None:
 @app.command()
 def up() -> None:
     """Start everything on this machine: mailbox, model host, bot, worker."""
-    from parley.parts import run_until_signal  # noqa: PLC0415 - 'parley --help' needs none of the libraries
+    from parley.running import run_until_signal  # noqa: PLC0415 - 'parley --help' needs none of the libraries
     from parley.up import run_up  # noqa: PLC0415
 
     settings = _begin("up", "error")
@@ -72,7 +72,8 @@ def up() -> None:
 @app.command()
 def bot() -> None:
     """Run the gateways alone: web page, and Slack and Discord when their tokens are set."""
-    from parley.parts import run_bot, run_until_signal  # noqa: PLC0415
+    from parley.parts import run_bot  # noqa: PLC0415
+    from parley.running import run_until_signal  # noqa: PLC0415
 
     settings = _begin("bot")
     run_until_signal(lambda stopping: run_bot(settings, stopping))
@@ -81,7 +82,8 @@ def bot() -> None:
 @app.command()
 def worker() -> None:
     """Run a worker alone: it answers what waits in the mailbox, and writes the log."""
-    from parley.parts import run_until_signal, run_worker  # noqa: PLC0415
+    from parley.parts import run_worker  # noqa: PLC0415
+    from parley.running import run_until_signal  # noqa: PLC0415
 
     settings = _begin("worker")
     run_until_signal(lambda stopping: run_worker(settings, stopping))

@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any
-
-import structlog
 
 from bots.web.app import web_app
 from bots.web.courier import FeedCourier
@@ -18,11 +13,9 @@ from core.chat.ports import Courier
 from core.chat.worker import Pace, Worker, wait_for_host
 from parley.compose import Stores, bind_receive, needs, open_answerer, open_couriers, open_ledger, open_stores, secret
 from parley.errors import SetupError
-from parley.settings import Settings
+from parley.running import together
+from parley.settings import WEB_HOST, Settings
 from storage.migrate import migrate
-
-_log = structlog.get_logger(__name__)
-WEB_HOST = "127.0.0.1"  # the page knows no logins: whoever wants it elsewhere puts a proxy with one before it
 
 
 async def run_bot(settings: Settings, stopping: asyncio.Event) -> None:
@@ -32,7 +25,7 @@ async def run_bot(settings: Settings, stopping: asyncio.Event) -> None:
         SetupError, SlackSetupError, DiscordSetupError, WebSetupError: a line with the remedy.
     """
     async with open_stores(settings) as stores, open_couriers(settings, stores) as couriers:
-        await _together(
+        await together(
             stopping,
             _web(settings, stores, stopping),
             *([_slack(settings, stores, couriers["slack"], stopping)] if settings.slack_on else []),
@@ -93,7 +86,7 @@ async def run_worker(settings: Settings, stopping: asyncio.Event) -> None:
             finally:
                 answered.set()
 
-        await _together(stopping, answer_all(), writer.run())
+        await together(stopping, answer_all(), writer.run())
 
 
 async def prepare_ledger(settings: Settings) -> None:
@@ -107,32 +100,3 @@ async def prepare_ledger(settings: Settings) -> None:
     except (StoreUnavailable, ValueError) as error:
         name = "DATABASE_URL" if settings.database_url else f"PARLEY_HOME={settings.home}"
         raise SetupError(f"{name}: {error}") from error
-
-
-async def _together(stopping: asyncio.Event, *work: Coroutine[Any, Any, None]) -> None:
-    """Runs all of `work`; when one fails, the others are asked to stop and its error is raised as it is."""
-    tasks = [asyncio.ensure_future(item) for item in work]
-    await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
-    stopping.set()
-    await asyncio.wait(tasks)
-    for task in tasks:
-        task.result()
-
-
-def run_until_signal(work: Callable[[asyncio.Event], Awaitable[None]]) -> None:
-    """Runs `work` with an event that SIGTERM and SIGINT set; the second signal ends the process at once."""
-
-    async def main() -> None:
-        stopping = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, _stop, loop, number, stopping)
-        await work(stopping)
-
-    asyncio.run(main())
-
-
-def _stop(loop: asyncio.AbstractEventLoop, number: signal.Signals, stopping: asyncio.Event) -> None:
-    _log.info("stopping", signal=number.name)
-    stopping.set()
-    loop.remove_signal_handler(number)  # the default action again: a second Ctrl+C does not wait

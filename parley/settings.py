@@ -15,6 +15,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from parley.errors import SettingsError
 
 ENV_FILE = ".env"
+WEB_HOST = "127.0.0.1"  # the page knows no logins: whoever wants it elsewhere puts a proxy with one before it
 MAX_SOCKET_PATH_BYTES = 107  # sun_path of sockaddr_un, less the closing zero
 
 

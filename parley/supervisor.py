@@ -55,20 +55,28 @@ class Supervisor:
     _children: dict[str, _Child] = field(default_factory=dict)
     _restarts: dict[str, int] = field(default_factory=dict)
 
-    async def start(self, part: Part) -> None:
-        """Starts `part` and returns once it is ready.
+    async def start(self, *parts: Part) -> None:
+        """Starts `parts` side by side, in this order, and returns once all of them are ready.
 
         Raises:
-            SetupError: it ended or did not get ready in time; says why.
+            SetupError: one of them ended or did not get ready in time; says why.
         """
-        child = self._children[part.name] = await self._spawn(part)
+        for part in parts:
+            self._children[part.name] = await self._spawn(part)
+        try:
+            async with asyncio.TaskGroup() as waiting:
+                for part in parts:
+                    waiting.create_task(self._until_ready(self._children[part.name]))
+        except* SetupError as group:
+            raise group.exceptions[0] from None
+
+    async def _until_ready(self, child: _Child) -> None:
+        part = child.part
         deadline = time.monotonic() + part.start_s
-        while not await part.ready():
+        while not self.stopping.is_set() and not await part.ready():
             if child.process.returncode is not None:
                 await child.reading
                 raise SetupError(self._last_words(child))
-            if self.stopping.is_set():
-                return
             if time.monotonic() > deadline:
                 raise SetupError(
                     f"The {part.name} was not ready after {part.start_s:.0f} s; see {self._log_path(part.name)}."

@@ -18,8 +18,7 @@ from parley.announce import HostAddress, announce, describe_host
 from parley.embedded import prepare_home, valkey_part
 from parley.errors import SetupError
 from parley.guard import guarded
-from parley.parts import WEB_HOST
-from parley.settings import Settings, child_environment
+from parley.settings import WEB_HOST, Settings, child_environment
 from parley.supervisor import Part, Supervisor
 
 Say = Callable[[str], None]
@@ -49,16 +48,16 @@ async def run_up(settings: Settings, say: Say, stopping: asyncio.Event) -> None:
 
 
 async def _start_all(supervisor: Supervisor, settings: Settings, say: Say) -> HostAddress:
-    """The mailbox first, then model host and bot, then the worker; stopping goes the other way round."""
+    """The mailbox first, then the rest side by side; stopping goes from the worker to the mailbox."""
     if settings.redis_url is None:
         await supervisor.start(valkey_part(settings))
     host = _host_address(settings)
     environment = child_environment(_decided(settings, host))
+    parts = [bot_part(settings, environment), worker_part(environment)]
     if settings.model_url is None:
         say("Loading the model ...")
-        await supervisor.start(host_part(host, environment))
-    await supervisor.start(bot_part(settings, environment))
-    await supervisor.start(worker_part(environment))
+        parts.insert(0, host_part(host, environment))
+    await supervisor.start(*parts)
     return host
 
 

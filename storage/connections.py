@@ -123,7 +123,8 @@ async def hear(client: Redis, channel: str) -> AsyncGenerator[str, None]:
     while True:
         pubsub = client.pubsub(ignore_subscribe_messages=True)
         try:
-            await pubsub.subscribe(channel)
+            # redis-py 8 loses a cancellation that reaches it while it connects.
+            await to_its_end(pubsub.subscribe(channel))
             yield ""
             while True:
                 message = await pubsub.get_message(timeout=BLOCK_S)
