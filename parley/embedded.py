@@ -18,8 +18,8 @@ from parley.supervisor import Part
 MIN_FREE_BYTES = 200_000_000
 
 
-def prepare_home(settings: Settings) -> None:
-    """Makes the data folder and the runtime folder.
+def prepare_home(settings: Settings, min_free_bytes: int = MIN_FREE_BYTES) -> None:
+    """Makes the data folder, on a disk with at least `min_free_bytes` free, and the runtime folder.
 
     Raises:
         SetupError: a folder cannot be made or written to, is not ours, or its disk is full.
@@ -36,9 +36,9 @@ def prepare_home(settings: Settings) -> None:
             "PARLEY_HOME to another folder."
         ) from error
     free = shutil.disk_usage(home).free
-    if free < MIN_FREE_BYTES:
+    if free < min_free_bytes:
         raise SetupError(
-            f"PARLEY_HOME={home}: only {free // 1_000_000} MB are free on its disk, {MIN_FREE_BYTES // 1_000_000} MB "
+            f"PARLEY_HOME={home}: only {free // 1_000_000} MB are free on its disk, {min_free_bytes // 1_000_000} MB "
             "are needed. Free some space, or set PARLEY_HOME to a folder on another disk."
         )
     _make_private(settings.runtime_dir)

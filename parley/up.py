@@ -44,6 +44,8 @@ async def run_up(settings: Settings, say: Say, stopping: asyncio.Event) -> None:
             if stopping.is_set():
                 say("Stopping: answers under way are finished first, for 30 s at most. Ctrl+C again stops at once.")
             await supervisor.stop()
+            with contextlib.suppress(OSError):
+                settings.runtime_dir.rmdir()  # empty once the mailbox has ended
     say("Stopped. Everything is kept: the next start goes on where this one ends.")
 
 

@@ -43,7 +43,7 @@ class Home:
 
     async def run(self, *arguments: str, stdin: str = "", timeout_s: float = 60.0) -> tuple[int, str, str]:
         """Runs one `parley` command to its end: exit code, stdout, stderr."""
-        process = await self._spawn(arguments)
+        process = await self.spawn(*arguments)
         try:
             async with asyncio.timeout(timeout_s):
                 out, err = await process.communicate(stdin.encode())
@@ -57,7 +57,7 @@ class Home:
     @asynccontextmanager
     async def up(self) -> AsyncIterator[Up]:
         """`parley up`, from its announcement on; killed at the end if the test did not stop it."""
-        process = await self._spawn(("up",))
+        process = await self.spawn("up")
         running = Up(process, self)
         try:
             await running.wait_for("is running")
@@ -65,7 +65,8 @@ class Home:
         finally:
             await running.end()
 
-    async def _spawn(self, arguments: tuple[str, ...]) -> asyncio.subprocess.Process:
+    async def spawn(self, *arguments: str) -> asyncio.subprocess.Process:
+        """Starts one `parley` command."""
         return await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
