@@ -68,7 +68,7 @@ def _invalid(error: ValidationError) -> Problem:
     first = error.errors(include_url=False, include_context=False)[0]
     where = ".".join(str(place) for place in first["loc"])
     message = str(first["msg"]).removeprefix("Value error, ")
-    if not where and ":" in message:
+    if first["type"] == "value_error" and not where and ":" in message:
         where = message.partition(":")[0]  # raised by a check of several fields, which names the first
         return Problem(400, message, "invalid_value", where)
     return Problem(400, f"{where}: {message}" if where else message, "invalid_value", where or None)
