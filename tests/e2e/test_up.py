@@ -41,7 +41,7 @@ def with_stub(home: Home, host: StubHost) -> Home:
 @pytest.mark.xdist_group("real-model")
 async def test_a_stranger_chats_with_the_real_model_and_finds_it_all_again(home: Home) -> None:
     """One story on embedded defaults: terminal, browser, log, second start."""
-    home.settings["TEMPERATURE"] = "0"
+    home.settings |= {"TEMPERATURE": "0", "MAX_TOKENS": "64"}
     async with home.up() as parley:
         assert any("http://127.0.0.1" in line for line in parley.said)
         assert any("SLACK_BOT_TOKEN" in line for line in parley.said)
