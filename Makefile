@@ -33,6 +33,7 @@ $(TEST_VENV)/.done: $(INPUTS)
 test: $(TEST_VENV)/.done
 	@$(TEST_VENV)/bin/python -m tests.support.chromium
 	@$(TEST_VENV)/bin/pytest tests/unit tests/wire -n 3 --dist worksteal
+	@$(TEST_VENV)/bin/pytest tests/faults -n 2 --dist worksteal
 	@$(TEST_VENV)/bin/pytest tests/e2e -n 2 --dist loadgroup
 
 check: $(TEST_VENV)/.done

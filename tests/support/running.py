@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 
 START_S = 180.0
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def free_port() -> int:
@@ -31,11 +32,13 @@ class Home:
     folder: Path
     settings: dict[str, str] = field(default_factory=dict)
     port: int = field(default_factory=free_port)
+    entry: str = "parley"  # the module that is run
 
     @property
     def environment(self) -> dict[str, str]:
         kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "LD_LIBRARY_PATH") if name in os.environ}
-        return {**kept, "PARLEY_PORT": str(self.port), "PYTHONUNBUFFERED": "1", **self.settings}
+        ours = {"PARLEY_PORT": str(self.port), "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(ROOT)}
+        return {**kept, **ours, **self.settings}
 
     @property
     def page(self) -> str:
@@ -70,7 +73,7 @@ class Home:
         return await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
-            "parley",
+            self.entry,
             *arguments,
             cwd=self.folder,
             env=self.environment,
