@@ -189,9 +189,10 @@ async def _answer_with_room(mail: Mail, kit: Answerer, delivery: Delivery, state
 async def _prompt(mail: Mail, kit: Answerer, state: Outcomes, budget: Budget, share: float) -> Prompt | TooLong:
     message = mail.message
     system_text = kit.persona.system_text(shared=message.shared)
-    system_tokens = await kit.host.count_tokens(system_text)
     question = spoken(message.text, message.person, shared=message.shared)
-    state.question_tokens = await kit.host.count_tokens(question)
+    system_tokens, state.question_tokens = await asyncio.gather(
+        kit.host.count_tokens(system_text), kit.host.count_tokens(question)
+    )
     if share < 1.0:
         asked = system_tokens + state.question_tokens + budget.prompt_overhead_tokens
         asked += 2 * budget.message_overhead_tokens

@@ -20,12 +20,9 @@ from core.chat.interaction import PromptMessage, Sampling
 from core.chat.persona import Persona
 from core.chat.worker import Pace, Worker
 from tests.support.browser import chromium, page_of
-from tests.support.chromium import REMEDY, find_chromium
 from tests.support.memory_store import MemoryFeed, MemoryStore
 from tests.support.scripted_host import ScriptedHost
 from tests.support.web_harness import serving
-
-pytestmark = pytest.mark.skipif(find_chromium() is None, reason=REMEDY)
 
 SCREENSHOTS = Path(__file__).parents[2] / "var" / "screenshots"
 ATTACK = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>\n\u202etxet desrever"
