@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 
@@ -25,18 +26,23 @@ async def describe_host(host: HostAddress) -> str:
     root = host.url.rstrip("/").removesuffix("/v1")
     headers = {"Authorization": f"Bearer {host.key}"} if host.key else {}
     timeout = aiohttp.ClientTimeout(total=5.0)
-    try:
-        async with (
-            aiohttp.ClientSession(timeout=timeout, headers=headers) as session,
-            session.get(f"{root}/v1/models", allow_redirects=False) as response,
-        ):
-            models = (await response.json())["data"] if response.status == 200 else []
-    except (aiohttp.ClientError, TimeoutError, ValueError, KeyError, TypeError):
-        models = []
+    async with aiohttp.ClientSession(timeout=timeout, headers=headers) as session:
+        models = (await _json(session, f"{root}/v1/models")).get("data") or []
+        health = await _json(session, f"{root}/health")
     if not models:
         return "not answering yet: questions wait in the mailbox until it does ('parley check' says more)"
-    engine = models[0].get("engine")
-    return f"{models[0].get('id', 'unnamed')}{f' on {engine}' if engine else ''}"
+    engine = f" on {health['engine']}, {health.get('device', 'device unknown')}" if "engine" in health else ""
+    return f"{models[0].get('id', 'unnamed')}{engine}"
+
+
+async def _json(session: aiohttp.ClientSession, url: str) -> dict[str, Any]:
+    """The JSON object at `url`, or an empty one: what cannot be asked is not announced."""
+    try:
+        async with session.get(url, allow_redirects=False) as response:
+            found = await response.json() if response.status == 200 else {}
+    except (aiohttp.ClientError, TimeoutError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def announce(settings: Settings, model: str, say: Callable[[str], None]) -> None:
