@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from typing import cast
 
 import pytest
 from redis.asyncio import Redis
@@ -14,10 +17,12 @@ from core.chat.message import Conversation
 from core.chat.ports import Acceptance
 from storage.checks import check_redis
 from storage.connections import ask, open_redis
-from storage.keys import Keys
+from storage.keys import WORKERS, Keys
 from storage.mailbox import RedisMailbox
 from tests.support.store_cases import THREAD, answered, claimed, message, redis_store, turns
 from tests.support.valkey import ValkeyServer
+
+READY = Keys().of_shard(0, "ready")
 
 
 @pytest.fixture
@@ -211,17 +216,52 @@ async def test_buried_entry_lies_where_an_operator_finds_it(redis_url: str) -> N
         assert await client.xlen("parley:{s0}:log") == 0
 
 
-async def test_call_that_is_cancelled_runs_to_its_end(redis_url: str) -> None:
-    async with redis_store(redis_url) as store:
-        for number in range(12):
-            conversation = Conversation("web", "", f"c{number}")
-            accepting = asyncio.ensure_future(store.box.accept(message("1", conversation)))
-            for _ in range(number + 1):
-                await asyncio.sleep(0)
-            accepting.cancel()
-            await asyncio.wait({accepting})
+async def test_call_that_is_cancelled_runs_to_its_end(own_server: ValkeyServer) -> None:
+    async with redis_store(own_server.url()) as store:
+        await store.box.accept(message("1"))
+        os.kill(own_server.pid, signal.SIGSTOP)
+        accepting = asyncio.ensure_future(store.box.accept(message("2")))
+        await asyncio.wait({accepting}, timeout=0.1)
 
-            assert await store.box.accept(message("1", conversation)) is Acceptance.DUPLICATE
+        accepting.cancel()
+        await asyncio.wait({accepting}, timeout=0.1)
+        was_done = accepting.done()
+        os.kill(own_server.pid, signal.SIGCONT)
+        await asyncio.wait({accepting})
+
+        assert (was_done, accepting.cancelled()) == (False, True)
+        assert await store.box.accept(message("2")) is Acceptance.DUPLICATE
+
+
+async def test_ticket_that_no_longer_counts_is_dropped(redis_url: str) -> None:
+    async with redis_store(redis_url) as store, connected(redis_url) as client:
+        await store.box.accept(message("1"))
+        claim = await claimed(store.box)
+        await ask(client.xadd(READY, {"conversation": str(THREAD)}))
+
+        stolen = await store.box.take("w2", 0.3)
+
+        assert stolen is None
+        await store.box.commit(claim, answered(message("1")))
+        assert await store.box.finish(claim)
+        await ask(client.xadd(READY, {"conversation": str(THREAD)}))
+        assert await store.box.take("w2", 0.3) is None
+        assert await ask(client.xlen(READY)) == 0
+
+
+async def test_worker_that_froze_before_it_began_takes_nothing_back(redis_url: str) -> None:
+    async with redis_store(redis_url) as store, connected(redis_url) as client:
+        desk = cast("RedisMailbox", store.box)._desk
+        await store.box.accept(message("1"))
+        [[_, [(ticket, _)]]] = await ask(client.xreadgroup(WORKERS, "frozen", {READY: ">"}))
+        await ask(client.xclaim(READY, WORKERS, "frozen", 0, [ticket], idle=16_000, justid=True))
+        successor = await claimed(store.box, "w2")
+
+        woken = await desk._claim("frozen", ticket, str(THREAD), -1)
+        late = await desk._claim("w3", ticket, str(THREAD), 15_000)  # found overdue before the successor took it
+
+        assert (woken, late) == (None, None)
+        assert await store.box.head(successor) is not None
 
 
 async def test_check_is_content_with_a_server_that_is_set_right(redis_url: str) -> None:

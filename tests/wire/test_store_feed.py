@@ -14,20 +14,21 @@ from core.chat.ports import Feed, FeedEvent
 from storage.connections import open_redis
 from storage.feed import RedisFeed
 from tests.support.memory_store import MemoryFeed
-from tests.support.store_cases import OTHER, THREAD
+from tests.support.store_cases import OTHER, THREAD, TwiceRedis
 from tests.support.valkey import ValkeyServer
 
 SAID = FeedEvent("said", "t1", "hello")
 CLOSED = FeedEvent("closed", "t1", "hi there", "answered")
 
 
-@pytest.fixture(params=["memory", "valkey"])
+@pytest.fixture(params=["memory", "valkey", "valkey, each script twice"])
 async def feed(request: pytest.FixtureRequest) -> AsyncIterator[Feed]:
     if request.param == "memory":
         yield MemoryFeed()
         return
     client = open_redis(request.getfixturevalue("redis_url"))
-    opened = RedisFeed(client)
+    twice = "twice" in request.param
+    opened = RedisFeed(TwiceRedis(connection_pool=client.connection_pool) if twice else client)
     yield opened
     await opened.aclose()
     await client.aclose()
