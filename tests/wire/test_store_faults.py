@@ -56,7 +56,7 @@ async def test_what_was_accepted_survives_a_kill_of_the_server(own_server: Valke
     client, blocking = open_redis(own_server.url()), open_redis(own_server.url(), blocking=True)
     box = RedisMailbox(client, blocking, inbox_limit=10_000)
     await box.open()
-    async with asyncio.TaskGroup() as group:
+    async with asyncio.timeout(60), asyncio.TaskGroup() as group:
         for start in range(4):
             group.create_task(accept_until_it_dies(box, start))
         while len(accepted) < 100:
