@@ -14,9 +14,8 @@ from pydantic import SecretStr
 from bots.web.courier import FeedCourier
 from core.chat.answer import Answerer
 from core.chat.errors import StoreUnavailable
-from core.chat.intake import Receipt, Receive, receive
+from core.chat.intake import Intake, MailboxIntake
 from core.chat.interaction import Sampling
-from core.chat.message import Message
 from core.chat.persona import Persona
 from core.chat.ports import Courier
 from model.client.host import HttpModelHost
@@ -153,13 +152,9 @@ def worker_name() -> str:
     return f"{platform.node()}:{os.getpid()}"
 
 
-def bind_receive(stores: Stores, courier: Courier) -> Receive:
+def open_intake(stores: Stores, courier: Courier) -> Intake:
     """Core's intake for one platform's gateway."""
-
-    async def bound(message: Message) -> Receipt:
-        return await receive(message, stores.mailbox, courier)
-
-    return bound
+    return MailboxIntake(stores.mailbox, courier)
 
 
 @asynccontextmanager

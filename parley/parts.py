@@ -11,7 +11,7 @@ from core.chat.errors import StoreUnavailable
 from core.chat.logbook import LogWriter
 from core.chat.ports import Courier
 from core.chat.worker import Pace, Worker, wait_for_host
-from parley.compose import Stores, bind_receive, needs, open_answerer, open_couriers, open_ledger, open_stores, secret
+from parley.compose import Stores, needs, open_answerer, open_couriers, open_intake, open_ledger, open_stores, secret
 from parley.errors import SetupError
 from parley.running import together
 from parley.settings import WEB_HOST, Settings
@@ -34,8 +34,8 @@ async def run_bot(settings: Settings, stopping: asyncio.Event) -> None:
 
 
 async def _web(settings: Settings, stores: Stores, stopping: asyncio.Event) -> None:
-    receive = bind_receive(stores, FeedCourier("web", stores.feed))
-    app = web_app(receive, stores.mailbox, stores.mailbox, stores.feed, hosts=settings.hosts)
+    intake = open_intake(stores, FeedCourier("web", stores.feed))
+    app = web_app(intake.receive, stores.mailbox, stores.mailbox, stores.feed, hosts=settings.hosts)
     await serve_web(app, WEB_HOST, settings.parley_port, stopping)
 
 
@@ -45,7 +45,7 @@ async def _slack(settings: Settings, stores: Stores, courier: Courier, stopping:
         from bots.slack.gateway import SlackGateway  # noqa: PLC0415
 
     asked = SlackSettings(secret(settings.slack_bot_token), secret(settings.slack_app_token), settings.slack_api_url)
-    await SlackGateway(asked, bind_receive(stores, courier)).run(stopping)
+    await SlackGateway(asked, open_intake(stores, courier)).run(stopping)
 
 
 async def _discord(settings: Settings, stores: Stores, courier: Courier, stopping: asyncio.Event) -> None:
@@ -58,7 +58,7 @@ async def _discord(settings: Settings, stores: Stores, courier: Courier, stoppin
         settings.discord_gateway_url,
         message_content=settings.discord_message_content,
     )
-    await DiscordGateway(asked, bind_receive(stores, courier), stores.mailbox).run(stopping)
+    await DiscordGateway(asked, open_intake(stores, courier), stores.mailbox).run(stopping)
 
 
 async def run_worker(settings: Settings, stopping: asyncio.Event) -> None:

@@ -20,7 +20,7 @@ from core.chat.interaction import Interaction
 from core.chat.lines import BUSY
 from core.chat.message import Address, Conversation, Message, Outcome, Person
 from core.chat.ports import FeedEvent
-from parley.compose import Stores, bind_receive, open_ledger, open_stores
+from parley.compose import Stores, open_intake, open_ledger, open_stores
 from parley.errors import NotRunning
 from parley.settings import Settings
 
@@ -51,8 +51,8 @@ class Seat:
             sent_at=time.time(),
         )
         after = await self.stores.feed.latest(self.conversation)
-        receive = bind_receive(self.stores, FeedCourier(PLATFORM, self.stores.feed))
-        return message, await receive(message), after
+        intake = open_intake(self.stores, FeedCourier(PLATFORM, self.stores.feed))
+        return message, await intake.receive(message), after
 
     async def events(self, message: Message, after: str) -> AsyncIterator[FeedEvent]:
         """What becomes of `message`, up to its end.

@@ -15,7 +15,7 @@ from bots.discord.endpoints import use_endpoints
 from bots.discord.errors import DiscordSetupError, intent_is_off, wrong_token
 from bots.discord.inflow import Inflow, Retries
 from bots.discord.reading import Reader
-from core.chat.intake import Receive
+from core.chat.intake import Intake
 from core.chat.ports import Mailbox
 
 _log = structlog.get_logger(__name__)
@@ -42,11 +42,11 @@ class GatewaySettings:
 
 
 class DiscordGateway:
-    """Hands what people say to `receive`; `mailbox` knows which conversation a post of ours belongs to."""
+    """Hands what people say to `intake`; `mailbox` knows which conversation a post of ours belongs to."""
 
-    def __init__(self, settings: GatewaySettings, receive: Receive, mailbox: Mailbox) -> None:
+    def __init__(self, settings: GatewaySettings, intake: Intake, mailbox: Mailbox) -> None:
         self._settings = settings
-        self._receive = receive
+        self._intake = intake
         self._reader = Reader(mailbox, follow_threads=settings.message_content)
 
     async def run(self, stopping: asyncio.Event) -> None:
@@ -114,7 +114,7 @@ class DiscordGateway:
         said = await self._reader.read(message, client)
         if said is None:
             return
-        receipt = await self._receive(said)
+        receipt = await self._intake.receive(said)
         _log.info("discord_message_heard", turn=said.id, address=said.address.value, receipt=receipt.value)
 
 

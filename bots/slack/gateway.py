@@ -24,7 +24,7 @@ from bots.slack.errors import SLACK_FAILURES, reason
 from bots.slack.hearing import message_from, people_in, worth_hearing
 from bots.slack.names import Names
 from core.chat.errors import StoreUnavailable
-from core.chat.intake import Receive
+from core.chat.intake import Intake
 
 _log = structlog.get_logger(__name__)
 # Bolt and the SDK log addresses with their tickets, and whole events; what operators need is logged here instead.
@@ -37,15 +37,15 @@ _LOOKS_LOST = 4
 
 
 class SlackGateway:
-    """Hears what people say to the bot, and gives it to `receive`.
+    """Hears what people say to the bot, and gives it to `intake`.
 
-    An event is acknowledged when `receive` returned; when it raised, Slack delivers the event again.
+    An event is acknowledged when `intake` returned; when it raised, Slack delivers the event again.
     """
 
-    def __init__(self, settings: SlackSettings, receive: Receive) -> None:
+    def __init__(self, settings: SlackSettings, intake: Intake) -> None:
         self.connected = asyncio.Event()
         self._settings = settings
-        self._receive = receive
+        self._intake = intake
         self._underway = 0
         self._lanes: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._closing = False
@@ -96,7 +96,7 @@ class SlackGateway:
                 return
             # One at a time a channel, in the order of arrival: looking up a name must not let a later message pass.
             async with self._lanes.setdefault(str(event.get("channel")), asyncio.Lock()):
-                await self._receive(message_from(event, me, await names.of(people_in(event))))
+                await self._intake.receive(message_from(event, me, await names.of(people_in(event))))
 
         app.event(re.compile(".*"))(hear)
         app.error(_answer_fault)

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Literal, Protocol
 
 import structlog
 
 from core.chat import lines
 from core.chat.errors import DeliveryFailed
-from core.chat.message import Address, Message
-from core.chat.ports import Acceptance, Courier, Mailbox
+from core.chat.failpoints import Reach, passing
+from core.chat.limits import Limits
+from core.chat.message import Address, Conversation, Message
+from core.chat.ports import Acceptance, Change, Courier, Mailbox, Meter, Tracer
+from core.chat.quiet import NO_METER, NO_TRACER
 
 _log = structlog.get_logger(__name__)
 
@@ -27,6 +31,7 @@ class Receipt(StrEnum):
     DUPLICATE = "duplicate"
     IGNORED = "ignored"
     BUSY = "busy"
+    LIMITED = "limited"
     STOPPING = "stopping"
 
 
@@ -34,39 +39,102 @@ class Receipt(StrEnum):
 Receive = Callable[[Message], Awaitable[Receipt]]
 
 
-async def receive(
-    message: Message, mailbox: Mailbox, courier: Courier, now: Callable[[], float] = time.time
-) -> Receipt:
-    """Takes `message` in if it is for us.
+class Intake(Protocol):
+    """What a gateway hands to core. Each raises StoreUnavailable: then the event must not be acknowledged."""
 
-    Raises:
-        StoreUnavailable: nothing was kept; the platform should deliver the message again.
-    """
-    if not await _is_for_us(message, mailbox):
-        return Receipt.IGNORED
-    word = message.text.strip().lower()
-    if word in STOP_WORDS:
-        stopping = await mailbox.request_stop(message.conversation)
-        return Receipt.STOPPING if stopping else Receipt.IGNORED
-    kind = "reset" if word in RESET_WORDS else message.kind
-    acceptance = await mailbox.accept(replace(message, kind=kind, accepted_at=now()))
-    if acceptance is Acceptance.FULL:
-        await _say_busy(message, courier)
+    async def receive(self, message: Message) -> Receipt:
+        """A message was said."""
+
+    async def revise(self, message: Message) -> Change:
+        """A message was edited; `message` holds its new text under the id it has always had."""
+
+    async def withdraw(self, conversation: Conversation, message_id: str) -> Change:
+        """A message was deleted."""
+
+
+@dataclass(frozen=True, slots=True)
+class MailboxIntake:
+    """The `Intake` of one platform. Without `limits` everybody may ask as much as the inboxes hold."""
+
+    mailbox: Mailbox
+    courier: Courier
+    limits: Limits | None = None
+    meter: Meter = NO_METER
+    tracer: Tracer = NO_TRACER
+    reach: Reach = passing
+    now: Callable[[], float] = time.time
+
+    async def receive(self, message: Message) -> Receipt:
+        """Takes `message` in if it is for us.
+
+        Raises:
+            StoreUnavailable: nothing was kept; the platform should deliver the message again.
+        """
+        if not await self._is_for_us(message):
+            return Receipt.IGNORED
+        with self.tracer.span("receive", message.trace, turn=message.id) as trace:
+            receipt = await self._take_in(replace(message, trace=trace))
+        self.meter.received(message.conversation.platform, receipt.value)
+        return receipt
+
+    async def revise(self, message: Message) -> Change:
+        """See `Intake.revise`."""
+        if message.person.is_bot:
+            return Change.LATE
+        return await self.mailbox.revise(replace(message, kind=_kind(message)))
+
+    async def withdraw(self, conversation: Conversation, message_id: str) -> Change:
+        """See `Intake.withdraw`."""
+        return await self.mailbox.withdraw(conversation, message_id)
+
+    async def _take_in(self, message: Message) -> Receipt:
+        if _word(message) in STOP_WORDS:
+            stopping = await self.mailbox.request_stop(message.conversation)
+            return Receipt.STOPPING if stopping else Receipt.IGNORED
+        if wait_s := await self._limited(message):
+            if await self.mailbox.accepted(message):
+                return Receipt.DUPLICATE
+            await self._say_limited(message, wait_s)
+            return Receipt.LIMITED
+        acceptance = await self.mailbox.accept(replace(message, kind=_kind(message), accepted_at=self.now()))
+        await self.reach("accepted")
+        if acceptance is Acceptance.ACCEPTED:
+            return Receipt.ACCEPTED
+        if self.limits is not None:
+            await self.limits.give_back(message.conversation, message.person.id)
+        if acceptance is Acceptance.DUPLICATE:
+            return Receipt.DUPLICATE
+        await self._say(message, lines.BUSY)
         return Receipt.BUSY
-    return Receipt.DUPLICATE if acceptance is Acceptance.DUPLICATE else Receipt.ACCEPTED
+
+    async def _limited(self, message: Message) -> float:
+        if self.limits is None:
+            return 0.0
+        return await self.limits.admit(message.conversation, message.person.id)
+
+    async def _say_limited(self, message: Message, wait_s: float) -> None:
+        assert self.limits is not None  # noqa: S101 - only limits make anybody wait
+        if await self.limits.may_tell(message.conversation, message.person.id):
+            await self._say(message, lines.LIMITED.format(wait=lines.in_words(wait_s)))
+
+    async def _is_for_us(self, message: Message) -> bool:
+        if message.person.is_bot:
+            return False  # bots that answer bots never end
+        if message.address is not Address.OVERHEARD:
+            return True
+        in_thread = bool(message.conversation.thread)
+        return in_thread and bool(message.text.strip()) and await self.mailbox.knows(message.conversation)
+
+    async def _say(self, message: Message, line: str) -> None:
+        try:
+            await self.courier.notice(message, line)
+        except DeliveryFailed as error:
+            _log.warning("line_not_delivered", turn=message.id, reason=str(error))
 
 
-async def _is_for_us(message: Message, mailbox: Mailbox) -> bool:
-    if message.person.is_bot:
-        return False  # bots that answer bots never end
-    if message.address is not Address.OVERHEARD:
-        return True
-    in_thread = bool(message.conversation.thread)
-    return in_thread and bool(message.text.strip()) and await mailbox.knows(message.conversation)
+def _word(message: Message) -> str:
+    return message.text.strip().lower()
 
 
-async def _say_busy(message: Message, courier: Courier) -> None:
-    try:
-        await courier.notice(message, lines.BUSY)
-    except DeliveryFailed as error:
-        _log.warning("busy_line_not_delivered", turn=message.id, reason=str(error))
+def _kind(message: Message) -> Literal["say", "reset"]:
+    return "reset" if _word(message) in RESET_WORDS else message.kind

@@ -73,7 +73,8 @@ class Message:
     `id` is made with `Conversation.message_id`; it is the key for dedupe and the id of the turn that answers it.
     `text` is plain Markdown: the platform's markup and the mention of the bot are already gone. `sent_at` is Unix
     seconds by the platform's clock. `shared` says whether several people may speak in the conversation. `reply_to`
-    holds what the platform's courier needs in order to answer; core carries it and does not look inside.
+    holds what the platform's courier needs in order to answer; core carries it and does not look inside. `trace` is the
+    W3C `traceparent` under which the message is followed, or "".
     """
 
     id: str
@@ -86,6 +87,7 @@ class Message:
     reply_to: Mapping[str, str] = field(default_factory=dict)
     kind: Literal["say", "reset"] = "say"
     accepted_at: float = 0.0
+    trace: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,3 +113,4 @@ class Outcome(StrEnum):
     FAILED = "failed"
     STOPPED = "stopped"
     REFUSED = "refused"
+    WITHDRAWN = "withdrawn"  # its person deleted the question

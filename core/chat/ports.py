@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -21,6 +22,14 @@ class Acceptance(StrEnum):
     FULL = "full"
 
 
+class Change(StrEnum):
+    """Where an edit or a deletion met its message."""
+
+    WAITING = "waiting"  # nobody had begun it: it is changed, or gone
+    ANSWERING = "answering"  # its answer is under way, and the worker is told
+    LATE = "late"  # it is answered already, or was never for us: nothing changes
+
+
 class Mailbox(Protocol):
     """Takes messages durably. Every method raises StoreUnavailable when nothing was written."""
 
@@ -33,8 +42,41 @@ class Mailbox(Protocol):
     async def conversation_of(self, platform: str, post_id: str) -> Conversation | None:
         """The conversation in which the bot made the post `post_id` (as returned by `Draft.close`)."""
 
+    async def accepted(self, message: Message) -> bool:
+        """Whether `message` was accepted before (within the time for which duplicates are known)."""
+
     async def request_stop(self, conversation: Conversation) -> bool:
         """Asks whoever answers the first waiting message to stop; False when nothing waits."""
+
+    async def revise(self, message: Message) -> Change:
+        """Gives the accepted message of the same id the text and kind of `message`; an answer under way starts anew."""
+
+    async def withdraw(self, conversation: Conversation, message_id: str) -> Change:
+        """Takes a deleted message back; an answer under way ends and is removed.
+
+        A message that was not accepted yet will not be: its deletion may overtake it.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """A conversation and when the last message that was accepted there was sent: its watermark."""
+
+    conversation: Conversation
+    sent_at: float
+
+
+class Marks(Protocol):
+    """Until when a gateway surely heard everything, for the backfill of what it missed. Raises StoreUnavailable."""
+
+    async def alive(self, gateway: str) -> float | None:
+        """Unix seconds until which `gateway` ("slack:T1", "discord") surely heard all; None at its first start."""
+
+    async def mark_alive(self, gateway: str, at: float) -> None:
+        """Moves the mark of `gateway` forward to `at`; never back."""
+
+    async def heard_since(self, platform: str, since: float, limit: int) -> list[Heard]:
+        """The conversations of `platform` in which something was accepted after `since`, the newest first."""
 
 
 # ── the mailbox, seen by those who answer ───────────────────────────────────────────────────────────────────────────
@@ -53,13 +95,23 @@ class Claim:
 class Mail:
     """The first waiting message of a claimed conversation.
 
-    `intended` says that an earlier attempt at this message may already have posted something visible.
+    `intended` says that an earlier attempt at this message may already have posted something visible; `withdrawn` that
+    its person has deleted it meanwhile.
     """
 
     message: Message
     history: tuple[Turn, ...]
     intended: bool
     stop_requested: bool
+    withdrawn: bool = False
+
+
+class Signal(StrEnum):
+    """What people did to a message while it was being answered."""
+
+    STOP = "stop"
+    REVISED = "revised"
+    WITHDRAWN = "withdrawn"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +119,8 @@ class Commit:
     """What one answered message changes, in one step.
 
     First `drop` of the oldest turns go (all of them with `clear`), then `append` is added. `posts` are the platform's
-    ids of what was posted, by which a later reply or reaction finds the conversation.
+    ids of what was posted, by which a later reply or reaction finds the conversation. `withdrawn` says that the message
+    was deleted and its answer taken back.
     """
 
     turn_id: str
@@ -76,6 +129,7 @@ class Commit:
     clear: bool = False
     interaction: Interaction | None = None
     posts: tuple[str, ...] = ()
+    withdrawn: bool = False
 
 
 class Tickets(Protocol):
@@ -90,14 +144,20 @@ class Tickets(Protocol):
     async def head(self, claim: Claim) -> Mail | None:
         """The first waiting message with the history, or None when the inbox is empty."""
 
-    async def renew(self, claim: Claim) -> bool:
-        """Extends the lease; True when a stop of the first waiting message was requested."""
+    async def renew(self, claim: Claim) -> Signal | None:
+        """Extends the lease; returns what befell the first waiting message since `head`, the gravest if several."""
 
     async def intend(self, claim: Claim, turn_id: str) -> None:
         """Notes, durably, that the answer `turn_id` is about to become visible."""
 
-    async def commit(self, claim: Claim, commit: Commit) -> None:
-        """Takes the first message out of the inbox, changes the history, adds the log entry: all or nothing."""
+    async def commit(self, claim: Claim, commit: Commit) -> bool:
+        """Takes the first message out of the inbox, changes the history, adds the log entry: all or nothing.
+
+        False, and nothing, when the message was withdrawn meanwhile and `commit` does not know of it.
+        """
+
+    async def committed_posts(self, conversation: Conversation, turn_id: str) -> tuple[str, ...] | None:
+        """The posts of the answer that was committed; None while none was (or it is too long ago)."""
 
     async def finish(self, claim: Claim) -> bool:
         """Gives the conversation back when its inbox is empty; False when mail came meanwhile."""
@@ -105,8 +165,8 @@ class Tickets(Protocol):
     async def release(self, claim: Claim) -> None:
         """Gives the conversation back with its mail, for the next worker to take at once. Never raises Fenced."""
 
-    def stops(self) -> AsyncIterator[Conversation]:
-        """The conversations whose stop is requested, as it happens; may miss some while reconnecting."""
+    def signals(self) -> AsyncIterator[tuple[Conversation, Signal] | None]:
+        """What befalls messages that are being answered, as it happens; None when some may have been missed."""
 
 
 class Histories(Protocol):
@@ -261,8 +321,11 @@ class Draft(Protocol):
     async def close(self, text: str, outcome: Outcome) -> tuple[str, ...]:
         """Makes the final text visible and ends the indicator; returns the ids of the posts, oldest first."""
 
-    async def leave(self) -> None:
-        """Ends the indicator without a word: another worker goes on. Best effort: never raises."""
+    async def leave(self) -> tuple[str, ...]:
+        """Ends the indicator without a word: another attempt goes on. Best effort: never raises.
+
+        Returns the ids of the posts that this draft made or went on in, as far as it can know.
+        """
 
 
 class Poster(Protocol):
@@ -304,3 +367,70 @@ class Courier(Protocol):
 
     async def notice(self, message: Message, text: str) -> None:
         """A line outside any answer, such as "busy". Raises DeliveryFailed."""
+
+    async def retract(self, message: Message, posts: Sequence[str]) -> None:
+        """Removes posts of ours that answered `message`; one that is gone is as good. Raises DeliveryFailed."""
+
+
+# ── limits ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """A token bucket, full at first; `per_s` a second refill it up to `burst`. All processes know it by `name`."""
+
+    name: str
+    per_s: float
+    burst: float
+
+
+class Buckets(Protocol):
+    """Token buckets that all processes share. Raises StoreUnavailable."""
+
+    async def spend(self, wants: Sequence[tuple[Bucket, float]]) -> float:
+        """Takes each amount out of its bucket, from all or from none.
+
+        Returns 0.0 when taken, else the seconds after which it is worth another try. An amount of 0 asks only that
+        the bucket is not overdrawn.
+        """
+
+    async def charge(self, wants: Sequence[tuple[Bucket, float]]) -> None:
+        """Takes the amounts whatever is left: a bucket may be overdrawn. A negative amount gives back."""
+
+    async def hold(self, bucket: Bucket, wait_s: float) -> None:
+        """Nothing can be spent of `bucket` for `wait_s` seconds: the platform said so."""
+
+
+# ── what is seen from outside ───────────────────────────────────────────────────────────────────────────────────────
+
+
+class Meter(Protocol):
+    """Counts what happens, for whoever watches. Never raises, never waits."""
+
+    def received(self, platform: str, receipt: str) -> None:
+        """A message was heard; `receipt` is what became of it (`core.chat.intake.Receipt`)."""
+
+    def answered(self, interaction: Interaction) -> None:
+        """An answer was committed."""
+
+    def taken_over(self, platform: str) -> None:
+        """A message was begun that another worker had begun before."""
+
+    def fenced(self, platform: str) -> None:
+        """A worker found that another one holds its conversation."""
+
+    def platform_limited(self, platform: str, method: str) -> None:
+        """A platform refused a call because of its rate limit."""
+
+    def backfilled(self, platform: str, messages: int) -> None:
+        """Messages that were missed and then read from the platform."""
+
+    def logged(self, rows: int, lag_s: float) -> None:
+        """Rows were written to the ledger, the oldest `lag_s` after its answer."""
+
+
+class Tracer(Protocol):
+    """Follows a message over all its hops. Never raises."""
+
+    def span(self, name: str, parent: str = "", **attributes: str | float) -> AbstractContextManager[str]:
+        """A span for the time of the block, under `parent` or the current span; gives its W3C `traceparent`, or ""."""

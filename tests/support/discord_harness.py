@@ -12,8 +12,7 @@ from bots.discord.courier import MAX_CHARS, CourierSettings, discord_courier
 from bots.discord.gateway import DiscordGateway, GatewaySettings
 from bots.discord.inflow import Retries
 from bots.discord.patience import Patience
-from core.chat import intake
-from core.chat.message import Message
+from core.chat.intake import MailboxIntake
 from core.chat.ports import Courier, Mailbox
 from tests.support.fake_discord import FakeDiscord
 from tests.support.fake_discord.limits import Fault
@@ -127,10 +126,7 @@ async def discord_harness(
         fake.rest.limits.calls = 1000
         settings = CourierSettings(fake.token, fake.api_url, pace_s=pace_s, patience=QUICK)
         async with discord_courier(settings) as courier:
-
-            async def receive(message: Message) -> intake.Receipt:
-                return await intake.receive(message, mailbox, courier, clock)
-
-            gateway = DiscordGateway(quick_settings(fake), receive, mailbox)
+            intake = MailboxIntake(mailbox, courier, now=clock)
+            gateway = DiscordGateway(quick_settings(fake), intake, mailbox)
             async with listening(gateway, fake):
                 yield DiscordHarness(fake, courier)

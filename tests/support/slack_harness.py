@@ -12,8 +12,7 @@ from bots.slack.connection import SlackSettings
 from bots.slack.courier import open_courier
 from bots.slack.gateway import SlackGateway
 from bots.slack.posts import MAX_CHARS
-from core.chat import intake
-from core.chat.message import Message
+from core.chat.intake import Intake, MailboxIntake
 from core.chat.ports import Courier, Mailbox
 from tests.support.fake_slack import Channel, FakeSlack, Post
 from tests.support.fake_slack.server import APP_TOKEN, BOT_TOKEN, POSTING, other_bot
@@ -82,18 +81,15 @@ async def slack_harness(
     async with FakeSlack(ack_s=ack_s, clock=clock) as slack, open_courier(BOT_TOKEN, slack.url) as courier:
         slack.retry_after_s = 0
 
-        async def receive(message: Message) -> intake.Receipt:
-            return await intake.receive(message, mailbox, courier, clock)
-
-        async with running_gateway(slack, receive):
+        async with running_gateway(slack, MailboxIntake(mailbox, courier, now=clock)):
             yield SlackHarness(slack, courier)
 
 
 @asynccontextmanager
-async def running_gateway(slack: FakeSlack, receive: intake.Receive, sockets: int = 2) -> AsyncIterator[SlackGateway]:
+async def running_gateway(slack: FakeSlack, intake: Intake, sockets: int = 2) -> AsyncIterator[SlackGateway]:
     """A gateway connected to `slack`, stopped at the end of the block."""
     settings = SlackSettings(BOT_TOKEN, APP_TOKEN, slack.url, sockets=sockets, ping_s=0.5, connect_s=1.0)
-    gateway = SlackGateway(settings, receive)
+    gateway = SlackGateway(settings, intake)
     stopping = asyncio.Event()
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(gateway.run(stopping))

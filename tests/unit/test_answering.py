@@ -12,7 +12,7 @@ import pytest
 from core.chat import lines
 from core.chat.answer import Answerer, seed_of
 from core.chat.errors import AnswerBroken, DeliveryFailed, HostRefused, HostUnavailable
-from core.chat.intake import Receipt, receive
+from core.chat.intake import MailboxIntake, Receipt
 from core.chat.interaction import Interaction, Sampling
 from core.chat.logbook import LogWriter
 from core.chat.message import Address, Conversation, Message, Outcome, Person
@@ -40,7 +40,7 @@ class House:
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def hear(self, message: Message) -> Receipt:
-        return await receive(message, self.store, self.wall)
+        return await MailboxIntake(self.store, self.wall).receive(message)
 
     async def logged(self, message: Message) -> Interaction:
         await eventually(lambda: any(row.turn_id == message.id for row in self.ledger.rows.values()))
