@@ -84,11 +84,15 @@ class Marks(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A worker's hold on one conversation; `epoch` is the fencing token."""
+    """A worker's hold on one conversation; `epoch` is the fencing token.
+
+    `taken_over` says that another worker held it before and let its lease run out.
+    """
 
     conversation: Conversation
     ticket: str
     epoch: int
+    taken_over: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -399,6 +403,28 @@ class Buckets(Protocol):
 
     async def hold(self, bucket: Bucket, wait_s: float) -> None:
         """Nothing can be spent of `bucket` for `wait_s` seconds: the platform said so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What has not come to its end yet; ages in seconds, of the oldest.
+
+    `conversations` have mail (being answered or waiting for a worker), `unlogged` entries are not in the ledger yet,
+    `dead` ones could not be read or recorded and wait for an operator.
+    """
+
+    conversations: int
+    oldest_s: float
+    unlogged: int
+    unlogged_s: float
+    dead: int
+
+
+class Depth(Protocol):
+    """How much waits, for whoever watches."""
+
+    async def backlog(self) -> Backlog:
+        """Over all shards. Raises StoreUnavailable."""
 
 
 # ── what is seen from outside ───────────────────────────────────────────────────────────────────────────────────────
