@@ -118,9 +118,10 @@ async def test_without_dedupe_the_harness_goes_red(tmp_path: Path) -> None:
         with without_dedupe(running.mailbox):
             native = await running.ask("U0", 0)
             await running.harness.redeliver(native)
-            await until(lambda: len(running.seen()) == 2, 30.0)
+            # Not exactly two: the message that waits twice is committed once, and answered until its worker is ended.
+            await until(lambda: len(running.seen()) >= 2, 30.0)
 
-        assert running.counts()["doubled"] == 1
+        assert running.counts()["doubled"] >= 1
 
 
 async def _kill_mid_answer(running: Fleet) -> None:
