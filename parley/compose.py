@@ -14,10 +14,12 @@ from pydantic import SecretStr
 from bots.web.courier import FeedCourier
 from core.chat.answer import Answerer
 from core.chat.errors import StoreUnavailable
+from core.chat.failpoints import Reach, passing
 from core.chat.intake import Intake, MailboxIntake
 from core.chat.interaction import Sampling
 from core.chat.persona import Persona
-from core.chat.ports import Courier
+from core.chat.ports import Courier, Meter, Tracer
+from core.chat.quiet import NO_METER, NO_TRACER
 from model.client.host import HttpModelHost
 from parley.errors import SetupError
 from parley.settings import Settings
@@ -40,6 +42,15 @@ class Stores:
     log_stream: RedisLogStream
 
 
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """What looks on from outside the way of a message: counts, traces, and in tests a failpoint."""
+
+    meter: Meter = NO_METER
+    tracer: Tracer = NO_TRACER
+    reach: Reach = passing
+
+
 @asynccontextmanager
 async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
     """The mailbox, its feed and its log stream.
@@ -54,7 +65,7 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
             stack.push_async_callback(client.aclose)
             blocking = open_redis(url, blocking=True)
             stack.push_async_callback(blocking.aclose)
-            shards = settings.mailbox_shards
+            shards = settings.shards
             mailbox = RedisMailbox(
                 client,
                 blocking,
@@ -152,9 +163,10 @@ def worker_name() -> str:
     return f"{platform.node()}:{os.getpid()}"
 
 
-def open_intake(stores: Stores, courier: Courier) -> Intake:
+def open_intake(stores: Stores, courier: Courier, outside: Outside | None = None) -> Intake:
     """Core's intake for one platform's gateway."""
-    return MailboxIntake(stores.mailbox, courier)
+    seen = outside or Outside()
+    return MailboxIntake(stores.mailbox, courier, meter=seen.meter, tracer=seen.tracer, reach=seen.reach)
 
 
 @asynccontextmanager

@@ -5,14 +5,24 @@ from __future__ import annotations
 import asyncio
 
 from bots.web.app import web_app
-from bots.web.courier import FeedCourier
 from bots.web.server import serve_web
 from core.chat.errors import StoreUnavailable
+from core.chat.intake import Intake
 from core.chat.logbook import LogWriter
-from core.chat.ports import Courier
 from core.chat.worker import Pace, Worker, wait_for_host
-from parley.compose import Stores, needs, open_answerer, open_couriers, open_intake, open_ledger, open_stores, secret
+from parley.compose import (
+    Outside,
+    Stores,
+    needs,
+    open_answerer,
+    open_couriers,
+    open_intake,
+    open_ledger,
+    open_stores,
+    secret,
+)
 from parley.errors import SetupError
+from parley.failpoints import reach_of
 from parley.running import together
 from parley.settings import WEB_HOST, Settings
 from storage.migrate import migrate
@@ -24,31 +34,32 @@ async def run_bot(settings: Settings, stopping: asyncio.Event) -> None:
     Raises:
         SetupError, SlackSetupError, DiscordSetupError, WebSetupError: a line with the remedy.
     """
+    outside = Outside(reach=reach_of(settings.parley_failpoint))
     async with open_stores(settings) as stores, open_couriers(settings, stores) as couriers:
+        intakes = {platform: open_intake(stores, couriers[platform], outside) for platform in couriers}
         await together(
             stopping,
-            _web(settings, stores, stopping),
-            *([_slack(settings, stores, couriers["slack"], stopping)] if settings.slack_on else []),
-            *([_discord(settings, stores, couriers["discord"], stopping)] if settings.discord_on else []),
+            _web(settings, stores, intakes["web"], stopping),
+            *([_slack(settings, intakes["slack"], stopping)] if settings.slack_on else []),
+            *([_discord(settings, stores, intakes["discord"], stopping)] if settings.discord_on else []),
         )
 
 
-async def _web(settings: Settings, stores: Stores, stopping: asyncio.Event) -> None:
-    intake = open_intake(stores, FeedCourier("web", stores.feed))
+async def _web(settings: Settings, stores: Stores, intake: Intake, stopping: asyncio.Event) -> None:
     app = web_app(intake.receive, stores.mailbox, stores.mailbox, stores.feed, hosts=settings.hosts)
     await serve_web(app, WEB_HOST, settings.parley_port, stopping)
 
 
-async def _slack(settings: Settings, stores: Stores, courier: Courier, stopping: asyncio.Event) -> None:
+async def _slack(settings: Settings, intake: Intake, stopping: asyncio.Event) -> None:
     with needs("slack", "Slack", "SLACK_BOT_TOKEN"):
         from bots.slack.connection import SlackSettings  # noqa: PLC0415
         from bots.slack.gateway import SlackGateway  # noqa: PLC0415
 
     asked = SlackSettings(secret(settings.slack_bot_token), secret(settings.slack_app_token), settings.slack_api_url)
-    await SlackGateway(asked, open_intake(stores, courier)).run(stopping)
+    await SlackGateway(asked, intake).run(stopping)
 
 
-async def _discord(settings: Settings, stores: Stores, courier: Courier, stopping: asyncio.Event) -> None:
+async def _discord(settings: Settings, stores: Stores, intake: Intake, stopping: asyncio.Event) -> None:
     with needs("discord", "Discord", "DISCORD_TOKEN"):
         from bots.discord.gateway import DiscordGateway, GatewaySettings  # noqa: PLC0415
 
@@ -58,7 +69,7 @@ async def _discord(settings: Settings, stores: Stores, courier: Courier, stoppin
         settings.discord_gateway_url,
         message_content=settings.discord_message_content,
     )
-    await DiscordGateway(asked, open_intake(stores, courier), stores.mailbox).run(stopping)
+    await DiscordGateway(asked, intake, stores.mailbox).run(stopping)
 
 
 async def run_worker(settings: Settings, stopping: asyncio.Event) -> None:

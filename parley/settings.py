@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal, Self, get_args
 
 from dotenv import dotenv_values
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from core.chat.failpoints import Point
 from parley.errors import SettingsError
 
 ENV_FILE = ".env"
 WEB_HOST = "127.0.0.1"  # the page knows no logins: whoever wants it elsewhere puts a proxy with one before it
+CLUSTER_SCHEMES = ("redis+cluster://", "rediss+cluster://")
+CLUSTER_SHARDS = 16
+FAILPOINT = re.compile(rf"({'|'.join(get_args(Point))})=(kill|stop)(?::([1-9]\d*))?")
 MAX_SOCKET_PATH_BYTES = 107  # sun_path of sockaddr_un, less the closing zero
 
 
@@ -52,11 +57,25 @@ class Settings(BaseSettings):
     parley_port: int = Field(default=8080, ge=1, le=65535)
     parley_hosts: str = ""
     history_days: float = Field(default=30.0, gt=0.0)
+    mailbox_shards: int | None = Field(default=None, ge=1, le=64)
+    backfill_hours: float = Field(default=24.0, ge=0.0, le=24.0)
+    backfill_messages: int = Field(default=1000, ge=1)
+
     inbox_limit: int = Field(default=20, ge=1)
+    person_messages_per_minute: float = Field(default=20.0, ge=0.0)
+    channel_messages_per_minute: float = Field(default=60.0, ge=0.0)
+    workspace_messages_per_minute: float = Field(default=600.0, ge=0.0)
+    person_tokens_per_minute: float = Field(default=10_000.0, ge=0.0)
+    workspace_tokens_per_minute: float = Field(default=200_000.0, ge=0.0)
     worker_slots: int = Field(default=32, ge=1)
+    host_slots: int = Field(default=0, ge=0)
+
     lease_s: float = Field(default=15.0, ge=1.0)
-    mailbox_shards: int = Field(default=1, ge=1, le=64)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    watch_host: str = "127.0.0.1"
+    watch_port: int | None = Field(default=None, ge=1, le=65535)
+    otel_exporter_otlp_endpoint: str | None = None
+    parley_failpoint: str = ""
 
     @field_validator("slack_bot_token")
     @classmethod
@@ -68,15 +87,29 @@ class Settings(BaseSettings):
     def _app_token(cls, token: SecretStr | None) -> SecretStr | None:
         return _prefixed(token, "xapp-", "an App-Level Token with connections:write under 'Basic Information'")
 
-    @field_validator("model_url", "slack_api_url", "discord_api_url")
+    @field_validator("slack_api_url", "discord_api_url", "otel_exporter_otlp_endpoint")
     @classmethod
     def _http_url(cls, url: str | None) -> str | None:
         return _with_scheme(url, ("http://", "https://"))
+
+    @field_validator("model_url")
+    @classmethod
+    def _http_urls(cls, urls: str | None) -> str | None:
+        for url in listed(urls or ""):
+            _with_scheme(url, ("http://", "https://"))
+        return urls
 
     @field_validator("discord_gateway_url")
     @classmethod
     def _ws_url(cls, url: str | None) -> str | None:
         return _with_scheme(url, ("ws://", "wss://"))
+
+    @field_validator("parley_failpoint")
+    @classmethod
+    def _failpoint(cls, text: str) -> str:
+        if text and not FAILPOINT.fullmatch(text):
+            raise ValueError(f"is no point=kill or point=stop with a point of {', '.join(get_args(Point))}.")
+        return text
 
     @model_validator(mode="after")
     def _slack_is_whole(self) -> Self:
@@ -100,7 +133,12 @@ class Settings(BaseSettings):
     @property
     def hosts(self) -> list[str]:
         """The names in PARLEY_HOSTS."""
-        return [name.strip() for name in self.parley_hosts.split(",") if name.strip()]
+        return listed(self.parley_hosts)
+
+    @property
+    def model_urls(self) -> list[str]:
+        """The addresses in MODEL_URL."""
+        return listed(self.model_url or "")
 
     @property
     def runtime_dir(self) -> Path:
@@ -117,6 +155,12 @@ class Settings(BaseSettings):
     def mailbox_url(self) -> str:
         """REDIS_URL, or the embedded Valkey's."""
         return self.redis_url.get_secret_value() if self.redis_url else f"unix://{self.embedded_socket}"
+
+    @property
+    def shards(self) -> int:
+        """MAILBOX_SHARDS, or as many as suit the server: with a cluster, several for each primary."""
+        cluster = self.mailbox_url.startswith(CLUSTER_SCHEMES)
+        return self.mailbox_shards or (CLUSTER_SHARDS if cluster else 1)
 
     @property
     def ledger_url(self) -> str:
@@ -155,6 +199,11 @@ def unknown_names() -> list[str]:
     """Names in `.env` that are no setting: most likely typing errors."""
     known = {name.upper() for name in Settings.model_fields}
     return sorted(name for name in dotenv_values(ENV_FILE) if name.upper() not in known)
+
+
+def listed(text: str) -> list[str]:
+    """The parts of a list that is written with commas."""
+    return [part.strip() for part in text.split(",") if part.strip()]
 
 
 def _prefixed(token: SecretStr | None, prefix: str, source: str) -> SecretStr | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from parley.embedded import prepare_home
 from parley.errors import SetupError
@@ -48,3 +49,36 @@ def test_secrets_do_not_show(tmp_path: Path) -> None:
 
     assert "s3cret" not in repr(here)
     assert "s3cret" not in str(here.model_dump())
+
+
+def test_several_model_hosts_are_a_list(tmp_path: Path) -> None:
+    here = settings(tmp_path, model_url="http://a:8000, http://b:8000/v1")
+
+    assert here.model_urls == ["http://a:8000", "http://b:8000/v1"]
+
+
+def test_each_of_several_model_hosts_is_checked(tmp_path: Path) -> None:
+    with pytest.raises(ValidationError, match="http://"):
+        settings(tmp_path, model_url="http://a:8000,b:8000")
+
+
+@pytest.mark.parametrize(
+    ("url", "asked", "shards"),
+    [
+        ("redis://a:1", None, 1),
+        ("redis+sentinel://a:1/main", None, 1),
+        ("redis+cluster://a:1", None, 16),
+        ("rediss+cluster://a:1", None, 16),
+        ("redis+cluster://a:1", "4", 4),
+    ],
+)
+def test_a_cluster_has_more_shards(tmp_path: Path, url: str, asked: str | None, shards: int) -> None:
+    here = settings(tmp_path, redis_url=url, **({"mailbox_shards": asked} if asked else {}))
+
+    assert here.shards == shards
+
+
+@pytest.mark.parametrize("spec", ["posted", "posted=die", "elsewhere=kill", "posted=kill:0", "posted=kill:x"])
+def test_a_failpoint_that_means_nothing_is_refused(tmp_path: Path, spec: str) -> None:
+    with pytest.raises(ValidationError, match="point=kill"):
+        settings(tmp_path, parley_failpoint=spec)
