@@ -202,9 +202,12 @@ async def _prompt(mail: Mail, kit: Answerer, state: Outcomes, budget: Budget, sh
 
 async def _stream(message: Message, kit: Answerer, delivery: Delivery, state: Outcomes) -> None:
     sampling = replace(kit.sampling, seed=seed_of(message.id))
-    stream = kit.host.stream(state.messages, sampling, session=str(message.conversation))
+    stream = kit.host.stream(state.messages, sampling, session=str(message.conversation), trace=message.trace)
     async with aclosing(stream) as events:  # type: ignore[type-var]
         async for event in events:
+            if isinstance(event, ModelInfo):
+                state.info = event
+                continue
             if isinstance(event, Finish):
                 state.finish = event
                 break

@@ -297,11 +297,13 @@ class ModelHost(Protocol):
         """Tokens of `text` without special tokens; an upper bound where `ModelInfo.exact` is false."""
 
     def stream(
-        self, messages: Sequence[PromptMessage], sampling: Sampling, session: str
-    ) -> AsyncIterator[Piece | Finish]:
+        self, messages: Sequence[PromptMessage], sampling: Sampling, session: str, trace: str = ""
+    ) -> AsyncIterator[ModelInfo | Piece | Finish]:
         """The answer piece by piece, then exactly one Finish.
 
-        Closing the iterator early frees the host's slot. `session` keeps a conversation on one host's prefix cache.
+        A host that knows better than `describe` which model answers yields its ModelInfo before the first piece: of
+        several hosts, one may already serve the next version. Closing the iterator early frees the host's slot.
+        `session` keeps a conversation on one host's prefix cache, `trace` is the W3C `traceparent` to pass on.
         """
 
 

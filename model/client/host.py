@@ -71,8 +71,8 @@ class HttpModelHost:
         return len(text.encode())
 
     async def stream(
-        self, messages: Sequence[PromptMessage], sampling: Sampling, session: str
-    ) -> AsyncGenerator[Piece | Finish, None]:
+        self, messages: Sequence[PromptMessage], sampling: Sampling, session: str, trace: str = ""
+    ) -> AsyncGenerator[ModelInfo | Piece | Finish, None]:
         """The answer piece by piece, then one Finish. Closing the generator closes the connection at once.
 
         Raises:

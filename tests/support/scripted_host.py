@@ -21,7 +21,10 @@ def echo(messages: Sequence[PromptMessage]) -> list[str]:
 
 @dataclass
 class ScriptedHost:
-    """Streams `reply(messages)`; after `fail_after` pieces raises `error`. `gate` holds back each piece if set."""
+    """Streams `reply(messages)`; after `fail_after` pieces raises `error`. `gate` holds back each piece if set.
+
+    `answers_as` is the model that answers, where it is another than `describe` says.
+    """
 
     reply: Callable[[Sequence[PromptMessage]], list[str]] = echo
     error: HostError | Exception | None = None
@@ -29,8 +32,11 @@ class ScriptedHost:
     context_tokens: int = 1000
     counts_wrong_by: int = 0
     gate: asyncio.Semaphore | None = None
+    answers_as: ModelInfo | None = None
     prompts: list[list[PromptMessage]] = field(default_factory=list)
     samplings: list[Sampling] = field(default_factory=list)
+    sessions: list[str] = field(default_factory=list)
+    traces: list[str] = field(default_factory=list)
     open_streams: int = 0
 
     async def describe(self) -> ModelInfo:
@@ -40,15 +46,19 @@ class ScriptedHost:
         return len(text.split())
 
     async def stream(
-        self, messages: Sequence[PromptMessage], sampling: Sampling, session: str
-    ) -> AsyncIterator[Piece | Finish]:
+        self, messages: Sequence[PromptMessage], sampling: Sampling, session: str, trace: str = ""
+    ) -> AsyncIterator[ModelInfo | Piece | Finish]:
         self.prompts.append(list(messages))
         self.samplings.append(sampling)
+        self.sessions.append(session)
+        self.traces.append(trace)
         used = PROMPT_OVERHEAD + sum(len(m.content.split()) + MESSAGE_OVERHEAD for m in messages)
         if used + self.counts_wrong_by > self.context_tokens:
             raise PromptTooLong(used + self.counts_wrong_by, self.context_tokens)
         self.open_streams += 1
         try:
+            if self.answers_as is not None:
+                yield self.answers_as
             pieces = self.reply(messages)
             for number, piece in enumerate(pieces):
                 self._fail_at(number)
