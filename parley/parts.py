@@ -46,7 +46,7 @@ async def run_bot(settings: Settings, stopping: asyncio.Event) -> None:
 
 
 async def _web(settings: Settings, stores: Stores, intake: Intake, stopping: asyncio.Event) -> None:
-    app = web_app(intake.receive, stores.mailbox, stores.mailbox, stores.feed, hosts=settings.hosts)
+    app = web_app(intake, stores.mailbox, stores.mailbox, stores.feed, hosts=settings.hosts)
     await serve_web(app, WEB_HOST, settings.parley_port, stopping)
 
 

@@ -76,7 +76,7 @@ class Seat:
                         continue
                     deadline = time.monotonic() + ANSWER_S
                     yield event
-                    if event.kind == "closed":
+                    if event.kind in ("closed", "removed"):
                         return
             finally:
                 coming.cancel()
@@ -166,6 +166,9 @@ class Printer:
             if event.kind == "closed":
                 self.write("\n")
                 return event.outcome
+            if event.kind == "removed":
+                self.write("\n(taken back)\n")
+                return Outcome.WITHDRAWN
         return ""
 
     def _extend(self, text: str) -> None:

@@ -24,7 +24,7 @@ from bots.web.views import Views
 from bots.web.visits import Visit, visit_of
 from core.chat import lines
 from core.chat.errors import StoreUnavailable
-from core.chat.intake import RESET_WORDS, Receipt, Receive
+from core.chat.intake import RESET_WORDS, Intake, Receipt
 from core.chat.message import Address, Message
 from core.chat.ports import Feed, FeedEvent, Histories, Mailbox
 
@@ -42,10 +42,13 @@ TOO_LONG = "Your question has {chars:,} characters, and I can read {limit:,}. Pl
 BAD_FORM = "This page is out of date. Please send your question once more."
 NOTHING_TO_STOP = "There is nothing to stop: no answer is under way."
 STOPPING = "Stopping …"
+SLOWLY = "That is a lot at once. Please wait a little, then send this one again."
+
+_TOO_MUCH = {Receipt.BUSY: lines.BUSY, Receipt.LIMITED: SLOWLY}
 
 
 def web_app(
-    receive: Receive,
+    intake: Intake,
     mailbox: Mailbox,
     histories: Histories,
     feed: Feed,
@@ -56,12 +59,12 @@ def web_app(
 ) -> FastAPI:
     """The page as an ASGI app for `serve_web`.
 
-    `hosts` are the names under which the page may be reached beside localhost and plain addresses.
+    `intake` is that of the platform "web". `hosts` are the names under which the page may be reached beside localhost and plain addresses.
     `app.state.stopping` ends all event streams.
     """
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     app.state.stopping = asyncio.Event()
-    page = _Page(receive, mailbox, histories, feed, Views(histories, max_question_chars), app.state.stopping, now)
+    page = _Page(intake, mailbox, histories, feed, Views(histories, max_question_chars), app.state.stopping, now)
     app.add_middleware(Guard, hosts=tuple(hosts))
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"), name="static")
     for path, method, endpoint in page.routes():
@@ -75,7 +78,7 @@ def web_app(
 class _Page:
     """The routes. Each finds the visit first: another browser's conversation is simply not there."""
 
-    receive: Receive
+    intake: Intake
     mailbox: Mailbox
     histories: Histories
     feed: Feed
@@ -126,12 +129,12 @@ class _Page:
             return await self._sorry(request, visit, 422, problem, text)
         message = self._message(visit, native, text)
         try:
-            receipt = await self.receive(message)
+            receipt = await self.intake.receive(message)
         except StoreUnavailable as error:
             _log.warning("question_not_taken", turn=message.id, reason=str(error))
             return await self._sorry(request, visit, 503, AWAY, text)
-        if receipt is Receipt.BUSY:
-            return await self._sorry(request, visit, 429, lines.BUSY, text)
+        if receipt in _TOO_MUCH:
+            return await self._sorry(request, visit, 429, _TOO_MUCH[receipt], text)
         if receipt is Receipt.IGNORED:
             return await self._sorry(request, visit, 409, NOTHING_TO_STOP, "")
         if receipt is Receipt.ACCEPTED:
@@ -160,9 +163,9 @@ class _Page:
         native = form.get("id", "")
         message = self._message(visit, native if _NATIVE_ID.fullmatch(native) else secrets.token_hex(16), "/reset")
         before = await self.feed.latest(visit.conversation)
-        receipt = await self.receive(message)
-        if receipt is Receipt.BUSY:
-            return await self._sorry(request, visit, 429, lines.BUSY, "")
+        receipt = await self.intake.receive(message)
+        if receipt in _TOO_MUCH:
+            return await self._sorry(request, visit, 429, _TOO_MUCH[receipt], "")
         if not _by_script(request):
             # No script will hear of it later; behind questions that wait, the page refreshes itself anyway.
             await wait_for_reset(self.feed, visit.conversation, before, message.id, RESET_WAIT_S)

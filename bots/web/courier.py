@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import structlog
 
 from core.chat.errors import DeliveryFailed, StoreUnavailable
@@ -30,17 +32,24 @@ class FeedCourier:
         """A line outside any answer. Raises DeliveryFailed."""
         await _publish(self._feed, message, "notice", text)
 
+    async def retract(self, message: Message, posts: Sequence[str]) -> None:
+        """Takes the answer to `message` away from the page, with its question. Raises DeliveryFailed."""
+        if message.id in posts:
+            await _publish(self._feed, message, "removed", "")
+
 
 class _FeedDraft:
     def __init__(self, message: Message, feed: Feed, pace_s: float) -> None:
         self.pace_s = pace_s
         self._message = message
         self._feed = feed
+        self._visible = False
 
     async def begin(self) -> None:
         if self._message.kind == "reset":
             return
         try:
+            self._visible = True
             # Said again: whoever accepted the question may have died before the page was told of it.
             await _publish(self._feed, self._message, "said", self._message.text)
             await _publish(self._feed, self._message, "growing", "")
@@ -48,6 +57,7 @@ class _FeedDraft:
             _log.warning("draft_not_begun", turn=self._message.id, reason=str(error))
 
     async def show(self, text: str) -> None:
+        self._visible = True
         await _publish(self._feed, self._message, "growing", text)
 
     async def close(self, text: str, outcome: Outcome) -> tuple[str, ...]:
@@ -56,8 +66,9 @@ class _FeedDraft:
         await _publish(self._feed, self._message, "closed", text, outcome.value)
         return (self._message.id,)
 
-    async def leave(self) -> None:
+    async def leave(self) -> tuple[str, ...]:
         """The page goes on waiting: another worker will answer in the same place."""
+        return (self._message.id,) if self._visible else ()
 
 
 async def _publish(feed: Feed, message: Message, kind: str, text: str, outcome: str = "") -> None:

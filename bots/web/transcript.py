@@ -67,7 +67,8 @@ async def wait_for_reset(feed: Feed, conversation: Conversation, after: str, tur
 def fold(turns: Sequence[Turn], events: Iterable[FeedEvent]) -> list[Exchange]:
     """History and feed as exchanges.
 
-    A question that waits, an answer that grows and one that failed are in the feed only. After a `reset` only what the
+    A question that waits, an answer that grows and one that failed are in the feed only. A turn that was `removed` is
+    gone, unless it is answered anew. After a `reset` only what the
     feed tells later belongs to the conversation: history may be read a moment before the reset is committed.
     """
     exchanges = _remembered(turns)
@@ -75,6 +76,8 @@ def fold(turns: Sequence[Turn], events: Iterable[FeedEvent]) -> list[Exchange]:
     for event in events:
         if event.kind == "reset":
             shown.clear()
+        elif event.kind == "removed":
+            shown.pop(event.turn_id, None)
         elif event.kind in {"said", "growing", "closed"}:
             exchange = shown.setdefault(event.turn_id, exchanges.get(event.turn_id) or Exchange(event.turn_id))
             _apply(exchange, event)

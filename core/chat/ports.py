@@ -189,7 +189,8 @@ class FeedEvent:
 
     kind `said`: a message was accepted (`text` is the question). `growing`: `text` is the whole answer so far.
     `closed`: `text` is the final answer and `outcome` says how it ended. `notice`: a line from the bot outside an
-    answer. `reset`: the history was forgotten. `id` grows with each event and resumes a broken stream.
+    answer. `removed`: the question was taken back, and its answer with it. `reset`: the history was forgotten. `id`
+    grows with each event and resumes a broken stream.
     """
 
     kind: str

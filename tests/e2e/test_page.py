@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,11 +12,12 @@ from playwright.async_api import Browser, Page, expect
 
 from bots.web.app import web_app
 from bots.web.courier import FeedCourier
-from core.chat import intake, lines
+from core.chat import lines
 from core.chat.answer import Answerer
-from core.chat.intake import Receive
+from core.chat.intake import MailboxIntake
 from core.chat.interaction import PromptMessage, Sampling
 from core.chat.persona import Persona
+from core.chat.ports import FeedEvent
 from core.chat.worker import Pace, Worker
 from tests.support.browser import chromium, page_of
 from tests.support.memory_store import MemoryFeed, MemoryStore
@@ -77,8 +77,7 @@ class Bot:
         kit = Answerer(self.host, {"web": courier}, Persona(), sampling, "worker-1")
         stopping = asyncio.Event()
         worker = Worker(self.store, kit, stopping, Pace(take_wait_s=0.05, retry_s=0.01, drain_s=1.0))
-        receive: Receive = partial(intake.receive, mailbox=self.store, courier=courier)
-        app = web_app(receive, self.store, self.store, self.feed)
+        app = web_app(MailboxIntake(self.store, courier), self.store, self.store, self.feed)
         async with asyncio.TaskGroup() as group, serving(app, port) as self.url:
             group.create_task(worker.run())
             try:
@@ -158,6 +157,23 @@ async def test_a_reload_in_the_middle_of_an_answer_goes_on_with_it(bot: Bot, bro
         await expect(page.locator(".answer")).to_have_text("You said:")
         bot.let_pass(10)
         await _see(page, "You said: How are you?")
+
+
+async def test_an_answer_that_is_taken_back_disappears_and_stays_away(bot: Bot, browser: Browser) -> None:
+    bot.close_gate()
+    async with page_of(browser, complaints=bot.complaints) as page:
+        await page.goto(bot.url)
+        await _ask(page, "How are you?")
+        bot.let_pass(2)
+        await expect(page.locator(".answer")).to_have_text("You said:")
+        [(here, events)] = bot.feed.kept.items()
+
+        await bot.feed.publish(here, FeedEvent("removed", events[0].turn_id))
+
+        await expect(page.locator(".exchange")).to_have_count(0)
+        await expect(page.get_by_role("button", name="Stop")).to_be_hidden()
+        await page.reload()
+        await expect(page.locator(".exchange")).to_have_count(0)
 
 
 async def test_a_reload_keeps_the_history_in_its_order(bot: Bot, browser: Browser) -> None:

@@ -10,7 +10,6 @@ import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import aiohttp
@@ -19,8 +18,8 @@ from fastapi import FastAPI
 from bots.web.app import web_app
 from bots.web.courier import FeedCourier
 from bots.web.server import open_port, serve_on
-from core.chat import intake
-from core.chat.intake import Receive
+from core.chat.intake import MailboxIntake
+from core.chat.limits import Limits
 from core.chat.ports import Courier, Feed, Histories, Mailbox
 
 TIMEOUT = aiohttp.ClientTimeout(total=10)
@@ -71,6 +70,8 @@ class Person:
         self.events.append((kind, event))
         if kind in {"growing", "closed"}:
             self.answers[event["turn"]] = as_text(event["html"])
+        elif kind == "removed":
+            self.answers.pop(event["turn"], None)
         elif kind == "notice":
             self.answers[f"notice {event['turn']}"] = event["text"]
 
@@ -127,11 +128,12 @@ class WebHarness:
 
 
 @asynccontextmanager
-async def web_harness(mailbox: Mailbox, feed: Feed, histories: Histories) -> AsyncIterator[WebHarness]:
+async def web_harness(
+    mailbox: Mailbox, feed: Feed, histories: Histories, limits: Limits | None = None
+) -> AsyncIterator[WebHarness]:
     """The page on a real socket, its gateway wired to `mailbox` as the composition root does it."""
     courier = FeedCourier("web", feed)
-    receive: Receive = partial(intake.receive, mailbox=mailbox, courier=courier)
-    app = web_app(receive, mailbox, histories, feed)
+    app = web_app(MailboxIntake(mailbox, courier, limits), mailbox, histories, feed)
     async with serving(app) as base_url, asyncio.TaskGroup() as group:
         harness = WebHarness(base_url, courier, group)
         try:

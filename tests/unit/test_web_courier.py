@@ -54,6 +54,28 @@ async def test_a_reset_forgets_on_the_page_before_its_line() -> None:
     assert _told(feed) == [("reset", "", ""), ("closed", "Forgotten.", "answered")]
 
 
+async def test_a_draft_that_is_left_names_its_turn_once_something_was_visible() -> None:
+    courier = FeedCourier("terminal", MemoryFeed())
+    unseen, begun, resumed = (courier.draft(_message(), resumed=False) for _ in range(3))
+    await begun.begin()
+    await resumed.show("Fi")
+
+    assert await unseen.leave() == ()
+    assert await begun.leave() == await resumed.leave() == (_message().id,)
+
+
+async def test_only_the_turns_own_post_is_taken_back() -> None:
+    feed = MemoryFeed()
+    courier = FeedCourier("terminal", feed)
+
+    await courier.retract(_message(), ())
+    await courier.retract(_message(), ("another turn",))
+    assert _told(feed) == []
+
+    await courier.retract(_message(), (_message().id,))
+    assert _told(feed) == [("removed", "", "")]
+
+
 async def test_a_feed_that_is_away_is_a_failed_delivery_worth_another_try() -> None:
     courier = FeedCourier("terminal", _FeedAway())
     draft = courier.draft(_message(), resumed=False)
@@ -63,5 +85,7 @@ async def test_a_feed_that_is_away_is_a_failed_delivery_worth_another_try() -> N
         await draft.close("First.", Outcome.ANSWERED)
     with pytest.raises(DeliveryFailed):
         await courier.notice(_message(), "Busy.")
+    with pytest.raises(DeliveryFailed):
+        await courier.retract(_message(), (_message().id,))
 
     assert of_close.value.retryable

@@ -91,6 +91,23 @@ def test_after_a_reset_only_what_is_said_later_is_shown() -> None:
     assert _told(exchanges) == [("Three?", "Third.", "answered")]
 
 
+def test_a_turn_that_was_taken_back_is_gone() -> None:
+    events = [
+        FeedEvent("said", "t1", "One?"),
+        FeedEvent("said", "t2", "Two?"),
+        FeedEvent("growing", "t1", "Fi"),
+        FeedEvent("removed", "t1"),
+    ]
+
+    assert _told(fold((), events)) == [("Two?", "", "")]
+
+
+def test_a_late_text_does_not_bring_back_what_was_taken_back() -> None:
+    events = [FeedEvent("said", "t1", "One?"), FeedEvent("removed", "t1"), FeedEvent("growing", "t1", "First")]
+
+    assert fold((), events) == []
+
+
 async def test_the_transcript_ends_where_the_stream_goes_on() -> None:
     feed = MemoryFeed()
     await feed.publish(HERE, FeedEvent("said", "t1", "One?"))

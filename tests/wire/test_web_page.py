@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 
 import aiohttp
 import pytest
 
-from bots.web.app import AWAY, EMPTY, NOT_HERE, NOTHING_TO_STOP, STOPPING
+from bots.web.app import AWAY, EMPTY, NOT_HERE, NOTHING_TO_STOP, SLOWLY, STOPPING
 from core.chat import lines
+from core.chat.limits import Limits
 from core.chat.message import Conversation
-from core.chat.ports import Claim, Commit, FeedEvent
+from core.chat.ports import Bucket, Claim, Commit, FeedEvent
 from tests.support.memory_store import MemoryFeed, MemoryStore
 from tests.support.web_harness import WebHarness, web_harness
 
@@ -257,6 +258,44 @@ async def test_a_full_inbox_says_busy_and_keeps_the_question(page: WebHarness, s
     assert "Three?</textarea>" in text
 
 
+async def test_whoever_asks_too_much_is_told_so_and_keeps_the_question(store: MemoryStore, feed: MemoryFeed) -> None:
+    async with web_harness(store, feed, store, Limits(_Spent())) as page:
+        ada = await page.person("ada")
+
+        async with ada.session.post(
+            f"{ada.base}/messages", data={"id": secrets.token_hex(16), "text": "One more?"}, headers=SAME_ORIGIN
+        ) as response:
+            text = await response.text()
+        by_script = await ada.post("/messages", id=secrets.token_hex(16), text="One more?")
+        reset = await ada.post("/reset", id=secrets.token_hex(16))
+
+    assert response.status == 429
+    assert SLOWLY in text
+    assert "One more?</textarea>" in text
+    assert by_script == reset == (429, {"line": SLOWLY})
+    assert await store.take("test", 0.0) is None
+
+
+async def test_an_answer_that_was_taken_back_is_not_on_the_page_that_follows(
+    page: WebHarness, store: MemoryStore
+) -> None:
+    await page.say_direct("ada", "One?")
+    claim = await store.take("test", 1.0)
+    assert claim is not None
+    mail = await store.head(claim)
+    assert mail is not None
+    draft = page.courier.draft(mail.message, resumed=False)
+    await draft.show("Fi")
+    ada = await page.person("ada")
+    before = await _text(ada.session.get(ada.base))
+
+    await page.courier.retract(mail.message, await draft.leave())
+
+    after = await _text(ada.session.get(ada.base))
+    assert ("One?" in before, "<p>Fi</p>" in before, "Show the answer" in before) == (True, True, True)
+    assert ("One?" in after, "<p>Fi</p>" in after, "Show the answer" in after) == (False, False, False)
+
+
 # ── stop and reset ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -414,3 +453,16 @@ async def test_pages_hold_no_inline_script_or_style(page: WebHarness) -> None:
     assert text.count("<script") == 1
     assert "<style" not in text
     assert " style=" not in text
+
+
+class _Spent:
+    """Buckets that are empty."""
+
+    async def spend(self, wants: Sequence[tuple[Bucket, float]]) -> float:
+        return 7.0
+
+    async def charge(self, wants: Sequence[tuple[Bucket, float]]) -> None:
+        """Nothing is left to charge."""
+
+    async def hold(self, bucket: Bucket, wait_s: float) -> None:
+        """They are held already."""

@@ -9,13 +9,15 @@ from contextlib import asynccontextmanager
 
 import aiohttp
 import pytest
+from fastapi import FastAPI
 
 from bots.web.app import web_app
+from bots.web.courier import FeedCourier
 from bots.web.errors import WebSetupError
 from bots.web.server import open_port, serve_on, serve_web
 from bots.web.stream import EventStream
 from core.chat.errors import StoreUnavailable
-from core.chat.intake import Receipt
+from core.chat.intake import MailboxIntake
 from core.chat.message import Conversation, Message, Outcome
 from core.chat.ports import FeedEvent
 from tests.support.memory_store import MemoryFeed, MemoryStore
@@ -80,6 +82,31 @@ async def test_an_answer_is_seen_to_grow_and_to_end(page: WebHarness, store: Mem
     kind, event = ada.events[-1]
     assert (kind, event["html"], event["outcome"]) == ("closed", "<p><strong>First</strong>.</p>\n", "answered")
     assert event["turn"] == message.id
+
+
+async def test_an_answer_that_is_taken_back_leaves_the_page(page: WebHarness, store: MemoryStore) -> None:
+    await page.say_direct("ada", "One?")
+    message = await _waiting(store)
+    draft = page.courier.draft(message, resumed=False)
+    await draft.show("Fi")
+    await _eventually(lambda: page.visible() == ["Fi"])
+
+    await page.courier.retract(message, await draft.leave())
+
+    await _eventually(lambda: page.visible() == [])
+    assert (await page.person("ada")).events[-1] == ("removed", {"turn": message.id, "text": ""})
+
+
+async def test_two_workers_show_one_answer(page: WebHarness, store: MemoryStore) -> None:
+    await page.say_direct("ada", "One?")
+    message = await _waiting(store)
+    dead = page.courier.draft(message, resumed=False)
+    await dead.begin()
+    await dead.show("Half an ans")
+
+    await page.courier.draft(message, resumed=True).close("Half an answer, whole.", Outcome.ANSWERED)
+
+    await _eventually(lambda: page.visible() == ["Half an answer, whole."])
 
 
 async def test_people_see_their_own_conversations_only(page: WebHarness, store: MemoryStore) -> None:
@@ -219,7 +246,7 @@ async def test_a_quiet_stream_sends_a_comment_now_and_then() -> None:
 async def test_the_server_stops_while_streams_are_open(store: MemoryStore) -> None:
     feed = _CountingFeed()
     stopping = asyncio.Event()
-    app = web_app(_ignore, store, store, feed)
+    app = _app(store, feed)
     listener = open_port("127.0.0.1", 0)
     base_url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     jar = aiohttp.CookieJar(unsafe=True)
@@ -243,7 +270,7 @@ async def test_a_port_in_use_names_the_setting(store: MemoryStore, feed: MemoryF
         port = other.getsockname()[1]
 
         with pytest.raises(WebSetupError, match=rf"Port {port} is already in use.*PARLEY_PORT"):
-            await serve_web(web_app(_ignore, store, store, feed), "127.0.0.1", port, asyncio.Event())
+            await serve_web(_app(store, feed), "127.0.0.1", port, asyncio.Event())
 
 
 async def test_an_address_that_is_not_ours_is_named() -> None:
@@ -251,8 +278,8 @@ async def test_an_address_that_is_not_ours_is_named() -> None:
         open_port("192.0.2.1", 0)
 
 
-async def _ignore(message: Message) -> Receipt:
-    return Receipt.IGNORED
+def _app(store: MemoryStore, feed: MemoryFeed) -> FastAPI:
+    return web_app(MailboxIntake(store, FeedCourier("web", feed)), store, store, feed)
 
 
 class _CountingFeed(MemoryFeed):

@@ -71,6 +71,11 @@ function closed({ turn, html, outcome }) {
   showWhatWaits();
 }
 
+function removed({ turn }) {
+  exchangeOf(turn)?.remove();
+  showWhatWaits();
+}
+
 function forget({ turn }) {
   resetTurn = turn;
   main.querySelectorAll(".exchange, .divider").forEach((old) => old.remove());
@@ -94,7 +99,7 @@ function addCopyButtons(within) {
 
 // ── the feed ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
-const steps = { said, growing, closed, reset: forget, notice: ({ text }) => say(text) };
+const steps = { said, growing, closed, removed, reset: forget, notice: ({ text }) => say(text) };
 
 // A hidden tab lets go of its stream: a browser opens only six connections to one host.
 function listen() {
