@@ -12,6 +12,7 @@ from bots.discord.patience import Calls, Patience
 SEARCHED_MESSAGES = 200
 _NO_MENTIONS = discord.AllowedMentions.none()
 # Discord's error codes.
+_UNKNOWN_CHANNEL = 10003
 _UNKNOWN_MESSAGE = 10008
 _MAY_NOT_REPLY = 160002  # a reply needs the right to read the history
 
@@ -75,14 +76,14 @@ class Api:
         await self._calls.make("an edit", call)
 
     async def remove(self, channel_id: str, post_id: str) -> None:
-        """Removes one of our posts; one that is gone already is fine."""
+        """Removes one of our posts; one that is gone already, or whose channel is gone, is fine."""
 
         async def call() -> None:
             channel = await self._channel(channel_id)
             try:
                 await channel.get_partial_message(int(post_id)).delete()
             except discord.NotFound as error:
-                if error.code != _UNKNOWN_MESSAGE:
+                if error.code not in (_UNKNOWN_MESSAGE, _UNKNOWN_CHANNEL):
                     raise
 
         await self._calls.make("the removal of a post", call)

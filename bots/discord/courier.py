@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -82,6 +82,11 @@ class DiscordCourier:
         place = message.reply_to
         nonce = nonce_for(message.id, f"notice {line}")
         await self._api.post(place["channel_id"], line, nonce=nonce, answers=place["message_id"])
+
+    async def retract(self, message: Message, posts: Sequence[str]) -> None:
+        """Removes posts of ours; one that is gone, alone or with its channel, is as good. Raises DeliveryFailed."""
+        for post_id in posts:
+            await self._api.remove(message.reply_to["channel_id"], post_id)
 
     def start_typing(self, channel_id: str) -> asyncio.Task[None]:
         """Shows typing in a channel, again and again, until the task is cancelled."""

@@ -59,7 +59,8 @@ def web_app(
 ) -> FastAPI:
     """The page as an ASGI app for `serve_web`.
 
-    `intake` is that of the platform "web". `hosts` are the names under which the page may be reached beside localhost and plain addresses.
+    `intake` is that of the platform "web". `hosts` are the names under which the page may be reached beside localhost
+    and plain addresses.
     `app.state.stopping` ends all event streams.
     """
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)

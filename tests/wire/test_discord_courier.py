@@ -222,6 +222,47 @@ async def test_resumed_answer_without_the_right_to_read_the_history_is_still_pos
         assert there.texts() == ["Half and half."]
 
 
+# ── taken back ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_answer_is_taken_back_with_all_its_parts() -> None:
+    async with desk() as there:
+        question = await there.question()
+        ids = await there.courier.draft(question, resumed=False).close(LONG, Outcome.ANSWERED)
+        await there.courier.draft(await there.question(), resumed=False).close("Another.", Outcome.ANSWERED)
+
+        await there.courier.retract(question, ids)
+
+        assert there.texts() == ["Another."]
+
+
+async def test_what_is_gone_already_counts_as_taken_back() -> None:
+    async with desk() as there:
+        question = await there.question()
+        ids = await there.courier.draft(question, resumed=False).close(LONG, Outcome.ANSWERED)
+        del there.fake.world.posts[ids[1]]
+
+        await there.courier.retract(question, ids)
+        del there.fake.world.channels[there.general.id]
+        await there.courier.retract(question, ids)
+
+        assert there.texts() == []
+
+
+async def test_post_that_cannot_be_taken_back_now_is_worth_another_try() -> None:
+    async with desk() as there:
+        question = await there.question()
+        ids = await there.courier.draft(question, resumed=False).close("Here.", Outcome.ANSWERED)
+        there.fake.befall(Fault("DELETE", "", status=503, times=QUICK.tries))
+
+        with pytest.raises(DeliveryFailed) as caught:
+            await there.courier.retract(question, ids)
+        await there.courier.retract(question, ids)
+
+        assert caught.value.retryable
+        assert there.texts() == []
+
+
 # ── what goes wrong ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -15,6 +15,7 @@ from bots.discord.gateway import DiscordGateway, GatewaySettings
 from core.chat.errors import StoreUnavailable
 from core.chat.intake import Receipt
 from core.chat.message import Address, Conversation, Message
+from core.chat.ports import Change
 from tests.support.discord_harness import listening, quick_settings, until
 from tests.support.fake_discord import FakeDiscord
 from tests.support.fake_discord.limits import Fault
@@ -24,17 +25,28 @@ from tests.support.memory_store import MemoryStore
 
 @dataclass(slots=True)
 class Ear:
-    """Hears what the gateway hands on; away for the first `away` calls."""
+    """The Intake of a test: keeps what the gateway hands on; away for the first `away` calls."""
 
     heard: list[Message] = field(default_factory=list)
     away: int = 0
 
     async def receive(self, message: Message) -> Receipt:
+        self._check()
+        self.heard.append(message)
+        return Receipt.ACCEPTED
+
+    async def revise(self, message: Message) -> Change:
+        self._check()
+        return Change.LATE
+
+    async def withdraw(self, conversation: Conversation, message_id: str) -> Change:
+        self._check()
+        return Change.LATE
+
+    def _check(self) -> None:
         if self.away > 0:
             self.away -= 1
             raise StoreUnavailable("told to be away")
-        self.heard.append(message)
-        return Receipt.ACCEPTED
 
     async def wait_for(self, count: int) -> list[Message]:
         await until(lambda: len(self.heard) >= count)
@@ -64,14 +76,14 @@ class Room:
 async def room(*, message_content: bool = False) -> AsyncIterator[Room]:
     async with FakeDiscord(message_content=message_content) as fake:
         ear, store = Ear(), MemoryStore()
-        gateway = DiscordGateway(quick_settings(fake, message_content=message_content), ear.receive, store)
+        gateway = DiscordGateway(quick_settings(fake, message_content=message_content), ear, store)
         async with listening(gateway, fake):
             yield Room(fake, ear, store, fake.world.channel("general"))
 
 
 async def run_until_error(settings: GatewaySettings) -> None:
     async with asyncio.timeout(10):
-        await DiscordGateway(settings, Ear().receive, MemoryStore()).run(asyncio.Event())
+        await DiscordGateway(settings, Ear(), MemoryStore()).run(asyncio.Event())
 
 
 # ── what is heard ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -348,7 +360,7 @@ async def test_failed_first_connect_is_tried_with_a_fresh_client() -> None:
         fake.befall(Fault("GET", "/oauth2/applications/@me", status=503))
         fake.befall(Fault("GET", "/gateway/bot", status=503))
         ear = Ear()
-        gateway = DiscordGateway(quick_settings(fake), ear.receive, MemoryStore())
+        gateway = DiscordGateway(quick_settings(fake), ear, MemoryStore())
 
         async with listening(gateway, fake):
             await fake.say_direct("ada", "hello")
@@ -363,7 +375,7 @@ async def test_client_without_a_session_in_time_is_replaced() -> None:
         settings = replace(quick_settings(fake), connect_s=0.3)
         ear = Ear()
 
-        async with listening(DiscordGateway(settings, ear.receive, MemoryStore()), fake):
+        async with listening(DiscordGateway(settings, ear, MemoryStore()), fake):
             await fake.say_direct("ada", "hello")
             await ear.wait_for(1)
 
