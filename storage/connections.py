@@ -117,20 +117,23 @@ async def ask(call: Awaitable[Any]) -> Any:
         return await to_its_end(call)
 
 
-async def hear(client: Redis, channel: str) -> AsyncGenerator[str, None]:
-    """What is published on `channel`, connecting anew for ever; an empty text says that some may have been missed."""
+async def hear(client: Redis, *channels: str) -> AsyncGenerator[tuple[str, str] | None, None]:
+    """What is published on `channels`, each with its channel; connects anew for ever.
+
+    None comes with each new subscription: something may have been missed before it.
+    """
     pause_s = 0.05
     while True:
         pubsub = client.pubsub(ignore_subscribe_messages=True)
         try:
             # redis-py 8 loses a cancellation that reaches it while it connects.
-            await to_its_end(pubsub.subscribe(channel))
-            yield ""
+            await to_its_end(pubsub.subscribe(*channels))
+            yield None
             while True:
                 message = await pubsub.get_message(timeout=BLOCK_S)
                 pause_s = 0.05
                 if message is not None:
-                    yield str(message["data"])
+                    yield str(message["channel"]), str(message["data"])
         except RedisError as error:
             _log.warning("redis_subscription_lost", reason=str(error))
         finally:

@@ -96,8 +96,8 @@ class RedisFeed:
 
     async def _wake_readers(self) -> None:
         async with aclosing(hear(self._client, self._keys.feed_wakeups)) as wakeups:
-            async for conversation_id in wakeups:
-                woken = [self._readers.get(conversation_id, set())] if conversation_id else self._readers.values()
+            async for heard in wakeups:
+                woken = [self._readers.get(heard[1], set())] if heard else self._readers.values()
                 for readers in woken:
                     for news in readers:
                         news.set()

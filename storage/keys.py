@@ -23,7 +23,7 @@ class Keys:
         return zlib.crc32(str(conversation).encode()) % self.shards
 
     def of_shard(self, shard: int, kind: str) -> str:
-        """A key that a whole shard shares: `ready`, `log`, `log-dead`, `epoch`."""
+        """A key that a whole shard shares: `ready`, `epoch`, `log`, `log-dead`, `inbox-dead`."""
         return f"{self.prefix}:{{s{shard}}}:{kind}"
 
     def beside(self, conversation: Conversation, kind: str) -> str:
@@ -35,8 +35,16 @@ class Keys:
         return f"{self.beside(conversation, kind)}:{conversation}"
 
     def seen(self, conversation: Conversation, message_id: str) -> str:
-        """Marks a message that was accepted."""
+        """Marks a message that was accepted, or whose deletion came first; says later what became of it."""
         return f"{self.beside(conversation, 'seen')}:{message_id}"
+
+    def heard(self, shard: int, platform: str) -> str:
+        """A shard's conversations on `platform`, by when the newest accepted message was sent."""
+        return f"{self.of_shard(shard, 'heard')}:{platform}"
+
+    def alive(self, gateway: str) -> str:
+        """Until when a gateway surely heard everything."""
+        return f"{self.prefix}:alive:{gateway}"
 
     def post(self, platform: str, post_id: str) -> str:
         """Leads from a post of ours to its conversation; in a slot of its own, for a reader knows no conversation."""
@@ -46,6 +54,10 @@ class Keys:
         """The feed of a conversation."""
         return f"{self.prefix}:feed:{conversation}"
 
+    def bucket(self, name: str) -> str:
+        """A token bucket; all in one slot, for one step asks several."""
+        return f"{self.prefix}:{{buckets}}:{name}"
+
     @property
     def shard_count(self) -> str:
         """Holds the number of shards."""
@@ -53,8 +65,13 @@ class Keys:
 
     @property
     def stops(self) -> str:
-        """The channel on which stops are published."""
+        """The channel on which stops are published: the conversation alone, as all versions know it."""
         return f"{self.prefix}:stops"
+
+    @property
+    def signals(self) -> str:
+        """The channel on which edits and deletions are published: the signal, a space, the conversation."""
+        return f"{self.prefix}:signals"
 
     @property
     def feed_wakeups(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import AsyncIterator
 
@@ -9,9 +10,10 @@ import structlog
 from redis.asyncio import Redis
 
 from core.chat import codec
-from core.chat.errors import BadEntry, StoreUnavailable
+from core.chat.errors import BadConversationId, BadEntry, StoreUnavailable
 from core.chat.message import Conversation, Message, Turn
-from core.chat.ports import Acceptance, Claim, Commit, Mail
+from core.chat.ports import Acceptance, Change, Claim, Commit, Mail, Signal
+from storage import items
 from storage.connections import ask, hear
 from storage.keys import WORKERS, Keys
 from storage.script import Script
@@ -21,6 +23,9 @@ _log = structlog.get_logger(__name__)
 
 SEEN_S = 24 * 3600
 HISTORY_S = 30 * 24 * 3600
+# Of each shard and platform, the conversations in which a backfill looks for what was missed.
+HEARD_S = 25 * 3600
+HEARD_MAX = 10_000
 
 
 class RedisMailbox:
@@ -47,7 +52,7 @@ class RedisMailbox:
         self._keys = Keys(prefix, shards)
         self._inbox_limit = inbox_limit
         self._history_s = max(1, int(history_ttl_s))
-        self._desk = TicketDesk(client, blocking_client, self._keys, lease_s, self.release)
+        self._desk = TicketDesk(client, blocking_client, self._keys, lease_s, self._give_back)
         self._accept = Script(client, "accept")
         self._head = Script(client, "head")
         self._renew = Script(client, "renew")
@@ -56,6 +61,8 @@ class RedisMailbox:
         self._finish = Script(client, "finish")
         self._release = Script(client, "release")
         self._request_stop = Script(client, "request_stop")
+        self._revise = Script(client, "revise")
+        self._withdraw = Script(client, "withdraw")
         self._set_aside = Script(client, "set_aside")
 
     async def open(self) -> None:
@@ -87,12 +94,15 @@ class RedisMailbox:
             *self._of(conversation, "inbox", "owner"),
             self._keys.beside(conversation, "ready"),
             self._keys.of(conversation, "known"),
+            self._keys.heard(self._keys.shard(conversation), conversation.platform),
         ]
-        # The id stands before the JSON, so that a script finds it without reading the JSON.
-        item = f"{message.id}\n{codec.dump(message)}"
-        args: list[str | int | float] = [uuid.uuid4().hex, SEEN_S, self._inbox_limit, item, str(conversation)]
-        args += [self._history_s, message.sent_at]
+        args: list[str | int | float] = [uuid.uuid4().hex, SEEN_S, self._inbox_limit, items.written(message)]
+        args += [str(conversation), self._history_s, message.sent_at, HEARD_S, HEARD_MAX]
         return Acceptance(await self._accept(keys, args))
+
+    async def accepted(self, message: Message) -> bool:
+        """See `Mailbox.accepted`. True as well for one that was deleted before it came."""
+        return bool(await ask(self._client.exists(self._keys.seen(message.conversation, message.id))))
 
     async def knows(self, conversation: Conversation) -> bool:
         """See `Mailbox.knows`."""
@@ -108,6 +118,23 @@ class RedisMailbox:
         args = [self._keys.stops, str(conversation)]
         return bool(await self._request_stop(self._of(conversation, "owner", "inbox"), args))
 
+    async def revise(self, message: Message) -> Change:
+        """See `Mailbox.revise`. With the text it has already, nothing starts anew."""
+        keys = self._of(message.conversation, "inbox", "owner")
+        told = [self._keys.signals, f"{Signal.REVISED} {message.conversation}"]
+        while True:
+            waiting = await ask(self._client.lrange(keys[0], 0, -1))
+            item = next((each for each in waiting if items.parts(each)[0] == message.id), "")
+            change = await self._revise(keys, [message.id, item, items.revised(item, message), *told])
+            if change != "moved":  # by another edit between the two calls
+                return Change(change)
+
+    async def withdraw(self, conversation: Conversation, message_id: str) -> Change:
+        """See `Mailbox.withdraw`; a message that was not accepted yet is barred for a day."""
+        keys = [self._keys.seen(conversation, message_id), *self._of(conversation, "inbox", "owner")]
+        told = [self._keys.signals, f"{Signal.WITHDRAWN} {conversation}"]
+        return Change(await self._withdraw(keys, [uuid.uuid4().hex, SEEN_S, message_id, *told]))
+
     # ── tickets ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def take(self, worker: str, wait_s: float) -> Claim | None:
@@ -118,18 +145,27 @@ class RedisMailbox:
         """See `Tickets.head`. A message that this version cannot read is set aside as a dead letter."""
         keys = self._of(claim.conversation, "owner", "inbox", "history")
         while True:
-            item, intent, stop, history = await self._head(keys, [claim.epoch])
+            item, intent, stop, withdrawn, history = await self._head(keys, [claim.epoch])
             if not item:
                 return None
-            message_id, _, text = item.partition("\n")
+            message_id, text = items.parts(item)
             try:
                 message = codec.load_message(text)
             except BadEntry as error:
                 _log.error("message_set_aside", conversation=str(claim.conversation), reason=str(error))
-                await self._set_aside(self._of(claim.conversation, "owner", "inbox", "inbox-dead"), [claim.epoch, item])
+                await self._set_it_aside(claim, item)
                 continue
-            turns = self._readable(claim, history)
-            return Mail(message, turns, intended=intent == message_id, stop_requested=stop == message_id)
+            return Mail(
+                message,
+                self._readable(claim, history),
+                intended=intent == message_id,
+                stop_requested=stop == message_id,
+                withdrawn=withdrawn == message_id,
+            )
+
+    async def _set_it_aside(self, claim: Claim, item: str) -> None:
+        keys = [*self._of(claim.conversation, "owner", "inbox"), self._keys.beside(claim.conversation, "inbox-dead")]
+        await self._set_aside(keys, [claim.epoch, item, str(claim.conversation)])
 
     def _readable(self, claim: Claim, history: list[str]) -> tuple[Turn, ...]:
         """All turns, or none: with a gap the count of what to drop at commit would be wrong."""
@@ -139,31 +175,36 @@ class RedisMailbox:
             _log.error("history_not_readable", conversation=str(claim.conversation), reason=str(error))
             return ()
 
-    async def renew(self, claim: Claim) -> bool:
-        """See `Tickets.renew`."""
+    async def renew(self, claim: Claim) -> Signal | None:
+        """See `Tickets.renew`. A stop weighs more than an edit: what was said is kept."""
         keys = [*self._of(claim.conversation, "owner", "inbox"), self._keys.beside(claim.conversation, "ready")]
-        return bool(await self._renew(keys, [claim.epoch, WORKERS, claim.ticket]))
+        signal = await self._renew(keys, [claim.epoch, WORKERS, claim.ticket])
+        return Signal(signal) if signal else None
 
     async def intend(self, claim: Claim, turn_id: str) -> None:
         """See `Tickets.intend`."""
         await self._intend(self._of(claim.conversation, "owner"), [claim.epoch, turn_id])
 
-    async def commit(self, claim: Claim, commit: Commit) -> None:
-        """See `Tickets.commit`. The same turn again under the same claim changes nothing."""
+    async def commit(self, claim: Claim, commit: Commit) -> bool:
+        """See `Tickets.commit`. The same turn again under the same claim changes nothing, and is True again."""
         conversation = claim.conversation
-        # Before the script: these keys lie in other slots, and a fenced commit leaves nothing wrong behind.
-        for post in commit.posts:
-            key = self._keys.post(conversation.platform, post)
-            await ask(self._client.set(key, str(conversation), ex=self._history_s))
         keys = [
             *self._of(conversation, "owner", "inbox", "history"),
             self._keys.beside(conversation, "log"),
             self._keys.of(conversation, "known"),
+            self._keys.seen(conversation, commit.turn_id),
+            *(self._keys.post(conversation.platform, post) for post in commit.posts),
         ]
-        drop = -1 if commit.clear else commit.drop
-        interaction = codec.dump(commit.interaction) if commit.interaction else ""
-        turns = [codec.dump(turn) for turn in commit.append]
-        await self._commit(keys, [claim.epoch, commit.turn_id, drop, self._history_s, interaction, *turns])
+        args: list[str | int | float] = [claim.epoch, commit.turn_id, -1 if commit.clear else commit.drop]
+        args += [self._history_s, codec.dump(commit.interaction) if commit.interaction else ""]
+        args += [int(commit.withdrawn), json.dumps(commit.posts), SEEN_S, str(conversation)]
+        return bool(await self._commit(keys, [*args, *(codec.dump(turn) for turn in commit.append)]))
+
+    async def committed_posts(self, conversation: Conversation, turn_id: str) -> tuple[str, ...] | None:
+        """See `Tickets.committed_posts`; known for a day after the commit."""
+        seen = await ask(self._client.get(self._keys.seen(conversation, turn_id)))
+        _, _, posts = (seen or "").partition("\nposts ")
+        return tuple(json.loads(posts)) if posts else None
 
     async def finish(self, claim: Claim) -> bool:
         """See `Tickets.finish`. True as well when the conversation is finished already."""
@@ -172,14 +213,33 @@ class RedisMailbox:
 
     async def release(self, claim: Claim) -> None:
         """See `Tickets.release`."""
-        keys = [self._keys.of(claim.conversation, "owner"), self._keys.beside(claim.conversation, "ready")]
-        await self._release(keys, [claim.epoch, WORKERS, claim.ticket, str(claim.conversation)])
+        await self._hand_back(claim, untouched=False)
 
-    async def stops(self) -> AsyncIterator[Conversation]:
-        """See `Tickets.stops`. Never raises for a lost connection: it connects anew."""
-        async for conversation_id in hear(self._blocking, self._keys.stops):
-            if conversation_id:
-                yield Conversation.parse(conversation_id)
+    async def _give_back(self, claim: Claim) -> None:
+        """As `release`, for a claim that reached no worker: whoever takes it next takes nothing over."""
+        await self._hand_back(claim, untouched=not claim.taken_over)
+
+    async def _hand_back(self, claim: Claim, *, untouched: bool) -> None:
+        keys = [self._keys.of(claim.conversation, "owner"), self._keys.beside(claim.conversation, "ready")]
+        await self._release(keys, [claim.epoch, WORKERS, claim.ticket, str(claim.conversation), int(untouched)])
+
+    async def signals(self) -> AsyncIterator[tuple[Conversation, Signal] | None]:
+        """See `Tickets.signals`. Never raises for a lost connection: it connects anew."""
+        async for heard in hear(self._blocking, self._keys.stops, self._keys.signals):
+            if heard is None:
+                yield None
+            elif (signal := self._signal(*heard)) is not None:
+                yield signal
+
+    def _signal(self, channel: str, text: str) -> tuple[Conversation, Signal] | None:
+        name, _, conversation_id = text.partition(" ")
+        if channel == self._keys.stops:
+            name, conversation_id = Signal.STOP, text
+        try:
+            return Conversation.parse(conversation_id), Signal(name)
+        except (BadConversationId, ValueError):
+            _log.warning("signal_not_known", signal=name)  # a newer Parley runs beside this one
+            return None
 
     # ── histories ───────────────────────────────────────────────────────────────────────────────────────────────────
 

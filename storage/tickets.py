@@ -122,5 +122,5 @@ class TicketDesk:
         conversation = Conversation.parse(conversation_id)
         shared = [self._keys.beside(conversation, kind) for kind in ("ready", "epoch")]
         args: list[str | int] = [uuid.uuid4().hex, WORKERS, ticket, worker, lease_ms]
-        epoch = await self._begin([self._keys.of(conversation, "owner"), *shared], args)
-        return Claim(conversation, ticket, int(epoch)) if epoch else None
+        begun = await self._begin([self._keys.of(conversation, "owner"), *shared], args)
+        return Claim(conversation, ticket, int(begun[0]), taken_over=bool(begun[1])) if begun else None

@@ -1,10 +1,11 @@
 -- Keeps a message in its conversation's inbox, once, and makes a ticket unless the conversation has one.
--- KEYS: seen, inbox, owner, ready, known
--- ARGV: attempt, seen_s, inbox_limit, item, conversation, history_s, sent_at
+-- KEYS: seen, inbox, owner, ready, known, heard
+-- ARGV: attempt, seen_s, inbox_limit, item, conversation, history_s, sent_at, heard_s, heard_max
 -- The attempt names one call of the client: when its reply was lost and the client repeats it, the answer is the same.
+-- It is the first line of `seen`; the second says what became of the message: see withdraw and commit.
 local seen = redis.call('GET', KEYS[1])
 if seen then
-  return seen == ARGV[1] and 'accepted' or 'duplicate'
+  return string.match(seen, '^[^\n]*') == ARGV[1] and 'accepted' or 'duplicate'
 end
 local place = redis.call('LLEN', KEYS[2])
 if place >= tonumber(ARGV[3]) then
@@ -30,6 +31,12 @@ else
   redis.call('RPUSH', KEYS[2], ARGV[4])
 end
 redis.call('SET', KEYS[5], '1', 'EX', ARGV[6])
+-- Where a gateway that was away looks for what it missed: bounded in age, counted from the newest, and in number.
+redis.call('ZADD', KEYS[6], 'GT', ARGV[7], ARGV[5])
+local newest = redis.call('ZREVRANGE', KEYS[6], 0, 0, 'WITHSCORES')[2]
+redis.call('ZREMRANGEBYSCORE', KEYS[6], '-inf', '(' .. string.format('%.3f', newest - ARGV[8]))
+redis.call('ZREMRANGEBYRANK', KEYS[6], 0, -1 - ARGV[9])
+redis.call('EXPIRE', KEYS[6], ARGV[8])
 if redis.call('HEXISTS', KEYS[3], 'ticket') == 0 then
   local ticket = redis.call('XADD', KEYS[4], '*', 'conversation', ARGV[5])
   redis.call('HSET', KEYS[3], 'ticket', ticket)

@@ -1,7 +1,8 @@
--- Gives the conversation of a ticket to the worker that read it, or that found it overdue: the new epoch, or nothing.
+-- Gives the conversation of a ticket to the worker that read it, or that found it overdue: {epoch, 1 when another one
+-- had begun before}, or nothing.
 -- KEYS: owner, ready, epoch
 -- ARGV: attempt, group, ticket, worker, lease_ms of an overdue ticket or -1
-local owner = redis.call('HMGET', KEYS[1], 'ticket', 'attempt', 'epoch')
+local owner = redis.call('HMGET', KEYS[1], 'ticket', 'attempt', 'epoch', 'begun')
 if owner[1] ~= ARGV[3] then
   -- The conversation was finished, or released under a newer ticket.
   redis.call('XACK', KEYS[2], ARGV[2], ARGV[3])
@@ -9,7 +10,7 @@ if owner[1] ~= ARGV[3] then
   return false
 end
 if owner[2] == ARGV[1] then
-  return tonumber(owner[3]) -- the same call, whose reply was lost
+  return { tonumber(owner[3]), owner[4] == 'again' and 1 or 0 } -- the same call, whose reply was lost
 end
 -- The holder by the stream's own record: {ticket, worker, idle_ms}. A worker that was frozen between reading the ticket
 -- and this step must not take it back from its successor; what was overdue may have been renewed or taken over since.
@@ -21,6 +22,9 @@ end
 redis.call('XCLAIM', KEYS[2], ARGV[2], ARGV[4], 0, ARGV[3], 'JUSTID')
 -- The counter belongs to the shard: the owner hash is deleted at finish, and an epoch must never come twice.
 local epoch = redis.call('INCR', KEYS[3])
-redis.call('HSET', KEYS[1], 'epoch', epoch, 'worker', ARGV[4], 'attempt', ARGV[1])
+-- An epoch outlives a lease that ran out; after a release only `begun` tells, until the message is committed.
+local again = owner[3] or owner[4]
+local begun = again and 'again' or 'once'
+redis.call('HSET', KEYS[1], 'epoch', epoch, 'worker', ARGV[4], 'attempt', ARGV[1], 'begun', begun)
 redis.call('HDEL', KEYS[1], 'committed')
-return epoch
+return { epoch, again and 1 or 0 }

@@ -1,16 +1,21 @@
--- Takes the first message out of the inbox, changes the history, adds the log entry.
--- KEYS: owner, inbox, history, log, known
--- ARGV: epoch, turn, drop (-1 clears), history_s, interaction or '', turns...
-local owner = redis.call('HMGET', KEYS[1], 'epoch', 'committed')
+-- Takes the first message out of the inbox, changes the history, adds the log entry: 1, or 0 when the message was
+-- withdrawn and the worker does not know of it.
+-- KEYS: owner, inbox, history, log, known, seen, posts...
+-- ARGV: epoch, turn, drop (-1 clears), history_s, interaction or '', withdrawn (1 or 0), posts as JSON, seen_s,
+--   conversation, turns...
+local owner = redis.call('HMGET', KEYS[1], 'epoch', 'committed', 'withdrawn')
 if owner[1] ~= ARGV[1] then
   return redis.error_reply('FENCED the epoch is over')
 end
 if owner[2] == ARGV[2] then
-  return 'repeated'
+  return 1 -- the same call, whose reply was lost
 end
 local item = redis.call('LINDEX', KEYS[2], 0)
 if not item or string.match(item, '^[^\n]*') ~= ARGV[2] then
   return redis.error_reply('FENCED the message is not the first that waits')
+end
+if owner[3] == ARGV[2] and ARGV[6] == '0' then
+  return 0
 end
 redis.call('LPOP', KEYS[2])
 local drop = tonumber(ARGV[3])
@@ -19,7 +24,7 @@ if drop < 0 then
 elseif drop > 0 then
   redis.call('LTRIM', KEYS[3], drop, -1)
 end
-for index = 6, #ARGV do
+for index = 10, #ARGV do
   redis.call('RPUSH', KEYS[3], ARGV[index])
 end
 redis.call('EXPIRE', KEYS[3], ARGV[4])
@@ -27,6 +32,12 @@ redis.call('SET', KEYS[5], '1', 'EX', ARGV[4])
 if ARGV[5] ~= '' then
   redis.call('XADD', KEYS[4], '*', 'interaction', ARGV[5])
 end
-redis.call('HDEL', KEYS[1], 'intent', 'stop')
+-- A worker that lost the conversation to this one reads here which posts count.
+local accepted = string.match(redis.call('GET', KEYS[6]) or '', '^[^\n]*')
+redis.call('SET', KEYS[6], accepted .. '\nposts ' .. ARGV[7], 'EX', ARGV[8])
+for index = 7, #KEYS do
+  redis.call('SET', KEYS[index], ARGV[9], 'EX', ARGV[4])
+end
+redis.call('HDEL', KEYS[1], 'intent', 'stop', 'revised', 'withdrawn', 'begun')
 redis.call('HSET', KEYS[1], 'committed', ARGV[2])
-return 'committed'
+return 1

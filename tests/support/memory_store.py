@@ -1,4 +1,4 @@
-"""Working fakes of everything in `storage/`: the mailbox with its tickets and log, the feed, the ledger, in memory."""
+"""Working fakes of what `storage/` keeps, in memory: the mailbox with tickets, log and marks, the feed, the ledger."""
 
 from __future__ import annotations
 
@@ -12,7 +12,18 @@ from core.chat import codec
 from core.chat.errors import Fenced, StoreUnavailable
 from core.chat.interaction import Interaction, PromptMessage
 from core.chat.message import Conversation, Message, Turn
-from core.chat.ports import Acceptance, Claim, Commit, FeedEvent, LogEntry, Mail
+from core.chat.ports import (
+    Acceptance,
+    Backlog,
+    Change,
+    Claim,
+    Commit,
+    FeedEvent,
+    Heard,
+    LogEntry,
+    Mail,
+    Signal,
+)
 
 SEEN_S = 24 * 3600.0
 WRITER_LEASE_S = 30.0
@@ -27,14 +38,19 @@ class _Owner:
     ticket: str
     epoch: int = 0
     lease_until: float = 0.0
+    began_at: float = 0.0
+    begun: bool = False
     intent: str = ""
     stop: str = ""
+    revised: str = ""
+    withdrawn: str = ""
     committed: str = ""
 
 
 @dataclass(slots=True)
 class _Logged:
     text: str
+    logged_at: float = 0.0
     writer: str = ""
     read_at: float = 0.0
 
@@ -49,7 +65,7 @@ class _Room:
 
 
 class MemoryStore:
-    """Mailbox, Tickets, Histories and LogStream. With `down` set every method raises StoreUnavailable.
+    """Mailbox, Tickets, Histories, LogStream, Marks and Depth. With `down` set every method raises StoreUnavailable.
 
     Messages and turns pass through the codec, as they do on the way through the real store.
     """
@@ -62,12 +78,15 @@ class MemoryStore:
         self._clock = clock
         self._rooms: dict[Conversation, _Room] = {}
         self._seen: dict[str, float] = {}
+        self._answers: dict[str, tuple[str, ...]] = {}
+        self._heard: dict[Conversation, float] = {}
+        self._alive: dict[str, float] = {}
         self._posts: dict[tuple[str, str], Conversation] = {}
         self._ready: dict[str, Conversation] = {}
         self._log: dict[str, _Logged] = {}
         self._count = 0
         self._changed = asyncio.Condition()
-        self._listeners: list[asyncio.Queue[Conversation]] = []
+        self._listeners: list[asyncio.Queue[tuple[Conversation, Signal] | None]] = []
 
     async def aclose(self) -> None:
         """Nothing to close."""
@@ -76,13 +95,14 @@ class MemoryStore:
 
     async def accept(self, message: Message) -> Acceptance:
         self._check_up()
-        if self._seen.get(message.id, -SEEN_S) > self._clock() - SEEN_S:
+        if self._has_seen(message.id):
             return Acceptance.DUPLICATE
         room = self._rooms.setdefault(message.conversation, _Room())
         if len(room.inbox) >= self._inbox_limit:
             return Acceptance.FULL
         self._seen[message.id] = self._clock()
         self._insert(room, codec.load_message(codec.dump(message)))
+        self._heard[message.conversation] = max(message.sent_at, self._heard.get(message.conversation, 0.0))
         if room.owner is None:
             room.owner = self._new_ticket(message.conversation)
         await self._wake()
@@ -95,6 +115,10 @@ class MemoryStore:
         while place > first and room.inbox[place - 1].sent_at > message.sent_at:
             place -= 1
         room.inbox.insert(place, message)
+
+    async def accepted(self, message: Message) -> bool:
+        self._check_up()
+        return self._has_seen(message.id)
 
     async def knows(self, conversation: Conversation) -> bool:
         self._check_up()
@@ -110,9 +134,47 @@ class MemoryStore:
         if not room.inbox or room.owner is None:
             return False
         room.owner.stop = room.inbox[0].id
-        for listener in self._listeners:
-            listener.put_nowait(conversation)
+        self._tell(conversation, Signal.STOP)
         return True
+
+    async def revise(self, message: Message) -> Change:
+        self._check_up()
+        room = self._rooms.get(message.conversation, _Room())
+        place = _place(room, message.id)
+        if place is None:
+            return Change.LATE
+        change = _change(room, place)
+        old = room.inbox[place]
+        if (old.text, old.kind) == (message.text, message.kind):
+            return change
+        room.inbox[place] = replace(old, text=message.text, kind=message.kind)
+        if change is Change.ANSWERING and room.owner is not None:
+            room.owner.revised = message.id
+            self._tell(message.conversation, Signal.REVISED)
+        return change
+
+    async def withdraw(self, conversation: Conversation, message_id: str) -> Change:
+        self._check_up()
+        room = self._rooms.get(conversation, _Room())
+        place = _place(room, message_id)
+        if place is None:
+            self._seen.setdefault(message_id, self._clock())
+            return Change.LATE
+        self._seen[message_id] = self._clock()
+        change = _change(room, place)
+        if change is Change.ANSWERING and room.owner is not None:
+            room.owner.withdrawn = message_id
+            self._tell(conversation, Signal.WITHDRAWN)
+        else:
+            room.inbox.pop(place)
+        return change
+
+    def _has_seen(self, message_id: str) -> bool:
+        return self._seen.get(message_id, -SEEN_S) > self._clock() - SEEN_S
+
+    def _tell(self, conversation: Conversation, signal: Signal) -> None:
+        for listener in self._listeners:
+            listener.put_nowait((conversation, signal))
 
     # ── tickets ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -130,32 +192,50 @@ class MemoryStore:
         if not room.inbox:
             return None
         message = room.inbox[0]
-        stop = owner.stop == message.id
-        return Mail(message, tuple(room.history), intended=owner.intent == message.id, stop_requested=stop)
+        owner.revised = ""
+        return Mail(
+            message,
+            tuple(room.history),
+            intended=owner.intent == message.id,
+            stop_requested=owner.stop == message.id,
+            withdrawn=owner.withdrawn == message.id,
+        )
 
-    async def renew(self, claim: Claim) -> bool:
+    async def renew(self, claim: Claim) -> Signal | None:
         room, owner = self._held(claim)
         owner.lease_until = self._clock() + self._lease_s
-        return bool(room.inbox) and owner.stop == room.inbox[0].id
+        noted = {Signal.WITHDRAWN: owner.withdrawn, Signal.STOP: owner.stop, Signal.REVISED: owner.revised}
+        first = room.inbox[0].id if room.inbox else None
+        return next((signal for signal, message_id in noted.items() if message_id == first), None)
 
     async def intend(self, claim: Claim, turn_id: str) -> None:
         self._held(claim)[1].intent = turn_id
 
-    async def commit(self, claim: Claim, commit: Commit) -> None:
+    async def commit(self, claim: Claim, commit: Commit) -> bool:
         room, owner = self._held(claim)
         if owner.committed == commit.turn_id:
-            return
+            return True
         if not room.inbox or room.inbox[0].id != commit.turn_id:
             raise Fenced(f"{commit.turn_id} is not the first waiting message of {claim.conversation}.")
+        if owner.withdrawn == commit.turn_id and not commit.withdrawn:
+            return False
         room.inbox.pop(0)
         del room.history[: len(room.history) if commit.clear else commit.drop]
         room.history += [codec.load_turn(codec.dump(turn)) for turn in commit.append]
         if commit.interaction is not None:
-            self._log[self._next_id()] = _Logged(codec.dump(commit.interaction))
+            self._log[self._next_id()] = _Logged(codec.dump(commit.interaction), self._clock())
         for post in commit.posts:
             self._posts[claim.conversation.platform, post] = claim.conversation
-        owner.committed, owner.intent, owner.stop = commit.turn_id, "", ""
+        self._seen[commit.turn_id] = self._clock()
+        self._answers[commit.turn_id] = commit.posts
+        owner.committed, owner.begun = commit.turn_id, False
+        owner.intent = owner.stop = owner.revised = owner.withdrawn = ""
         await self._wake()
+        return True
+
+    async def committed_posts(self, conversation: Conversation, turn_id: str) -> tuple[str, ...] | None:
+        self._check_up()
+        return self._answers.get(turn_id) if self._has_seen(turn_id) else None
 
     async def finish(self, claim: Claim) -> bool:
         self._check_up()
@@ -176,11 +256,12 @@ class MemoryStore:
             return
         del self._ready[owner.ticket]
         fresh = self._new_ticket(claim.conversation)
-        owner.ticket, owner.epoch, owner.lease_until = fresh.ticket, 0, 0.0
+        owner.ticket, owner.began_at, owner.epoch, owner.lease_until = fresh.ticket, fresh.began_at, 0, 0.0
         await self._wake()
 
-    async def stops(self) -> AsyncIterator[Conversation]:
-        queue: asyncio.Queue[Conversation] = asyncio.Queue()
+    async def signals(self) -> AsyncIterator[tuple[Conversation, Signal] | None]:
+        queue: asyncio.Queue[tuple[Conversation, Signal] | None] = asyncio.Queue()
+        queue.put_nowait(None)
         self._listeners.append(queue)
         try:
             while True:
@@ -220,6 +301,30 @@ class MemoryStore:
         self.dead.append((entry, reason))
         await self.done([entry.id])
 
+    # ── marks and depth ─────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def alive(self, gateway: str) -> float | None:
+        self._check_up()
+        return self._alive.get(gateway)
+
+    async def mark_alive(self, gateway: str, at: float) -> None:
+        self._check_up()
+        self._alive[gateway] = max(at, self._alive.get(gateway, at))
+
+    async def heard_since(self, platform: str, since: float, limit: int) -> list[Heard]:
+        self._check_up()
+        here = [Heard(where, sent_at) for where, sent_at in self._heard.items() if where.platform == platform]
+        newest = sorted(here, key=lambda heard: heard.sent_at, reverse=True)
+        return [heard for heard in newest if heard.sent_at > since][:limit]
+
+    async def backlog(self) -> Backlog:
+        self._check_up()
+        now = self._clock()
+        owners = [room.owner for room in self._rooms.values() if room.owner is not None]
+        waits_s = max((now - owner.began_at for owner in owners), default=0.0)
+        unlogged_s = max((now - row.logged_at for row in self._log.values()), default=0.0)
+        return Backlog(len(owners), waits_s, len(self._log), unlogged_s, len(self.dead))
+
     # ── within ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _check_up(self) -> None:
@@ -233,16 +338,17 @@ class MemoryStore:
     def _new_ticket(self, conversation: Conversation) -> _Owner:
         ticket = self._next_id()
         self._ready[ticket] = conversation
-        return _Owner(ticket)
+        return _Owner(ticket, began_at=self._clock())
 
     def _claim(self) -> Claim | None:
         now = self._clock()
         for ticket, conversation in self._ready.items():
             owner = self._rooms[conversation].owner
             if owner is not None and owner.lease_until <= now:
+                taken_over = bool(owner.epoch or owner.begun)
                 self._count += 1
-                owner.epoch, owner.lease_until = self._count, now + self._lease_s
-                return Claim(conversation, ticket, owner.epoch)
+                owner.epoch, owner.lease_until, owner.begun = self._count, now + self._lease_s, True
+                return Claim(conversation, ticket, owner.epoch, taken_over=taken_over)
         return None
 
     def _held(self, claim: Claim) -> tuple[_Room, _Owner]:
@@ -268,6 +374,17 @@ class MemoryStore:
         except TimeoutError:
             pass
         return True
+
+
+def _place(room: _Room, message_id: str) -> int | None:
+    return next((place for place, message in enumerate(room.inbox) if message.id == message_id), None)
+
+
+def _change(room: _Room, place: int) -> Change:
+    """Whether somebody may have begun the message at `place`."""
+    owner = room.owner
+    begun = owner is not None and (owner.epoch > 0 or owner.intent == room.inbox[place].id)
+    return Change.ANSWERING if place == 0 and begun else Change.WAITING
 
 
 class MemoryFeed:

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import pytest
 from redis.asyncio import Redis
 
 from core.chat.interaction import Interaction, PromptMessage, Sampling
 from core.chat.message import Address, Conversation, Message, Outcome, Person, Turn
-from core.chat.ports import Claim, Commit, Histories, LogStream, Mailbox, Tickets
+from core.chat.ports import Claim, Commit, Depth, Histories, LogStream, Mailbox, Marks, Tickets
 from storage.connections import open_redis
+from storage.depth import RedisDepth
 from storage.log_stream import RedisLogStream
 from storage.mailbox import RedisMailbox
+from storage.marks import RedisMarks
 from tests.support.memory_store import MemoryStore
 
 THREAD = Conversation("slack", "T1", "C1", "1718.01")
 OTHER = Conversation("slack", "T1", "C1", "1718.02")
 NOON = 1_750_000_000.0
+# Every mailbox there is; `open_store` opens one.
+KINDS = ["memory", "valkey", "valkey with 4 shards", "valkey, each script twice"]
 
 
 class Box(Mailbox, Tickets, Histories, Protocol):
@@ -30,6 +35,8 @@ class Box(Mailbox, Tickets, Histories, Protocol):
 class Store:
     box: Box
     log: LogStream
+    marks: Marks
+    depth: Depth
 
 
 class TwiceRedis(Redis):
@@ -45,14 +52,15 @@ class TwiceRedis(Redis):
 async def redis_store(
     url: str, *, twice: bool = False, writer_lease_s: float = 30.0, **options: Any
 ) -> AsyncIterator[Store]:
-    """An open mailbox and log stream on a real server; `options` are RedisMailbox's."""
+    """An open mailbox, with what belongs to it, on a real server; `options` are RedisMailbox's."""
+    shards = options.get("shards", 1)
     client, blocking = open_redis(url), open_redis(url, blocking=True)
     scripted = TwiceRedis.from_pool(client.connection_pool) if twice else client
     box = RedisMailbox(scripted, blocking, **options)
-    log = RedisLogStream(scripted, blocking, shards=options.get("shards", 1), lease_s=writer_lease_s)
+    log = RedisLogStream(scripted, blocking, shards=shards, lease_s=writer_lease_s)
     try:
         await box.open()
-        yield Store(box, log)
+        yield Store(box, log, RedisMarks(scripted, shards=shards), RedisDepth(scripted, shards=shards))
     finally:
         await box.aclose()
         await scripted.aclose()
@@ -63,7 +71,16 @@ async def redis_store(
 @asynccontextmanager
 async def memory_store(**options: Any) -> AsyncIterator[Store]:
     store = MemoryStore(**options)
-    yield Store(store, store)
+    yield Store(store, store, store, store)
+
+
+def open_store(request: pytest.FixtureRequest, **options: Any) -> AbstractAsyncContextManager[Store]:
+    """The store of the kind that the fixture's parameter names."""
+    if request.param == "memory":
+        return memory_store(**options)
+    shards = 4 if "shards" in request.param else 1
+    url = request.getfixturevalue("redis_url")
+    return redis_store(url, twice="twice" in request.param, shards=shards, **options)
 
 
 def message(native: str, conversation: Conversation = THREAD, text: str = "hello") -> Message:

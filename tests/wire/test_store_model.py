@@ -17,7 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from core.chat import codec
 from core.chat.errors import Fenced
 from core.chat.message import Conversation, Message, Turn
-from core.chat.ports import Acceptance, Claim, Mail
+from core.chat.ports import Acceptance, Claim, Mail, Signal
 from tests.support.store_cases import NOON, answered, message, redis_store, turns
 from tests.support.valkey import ValkeyServer
 
@@ -154,11 +154,12 @@ class MailboxMachine(RuleBasedStateMachine):
         assert claim is not None
 
         mail = self.run(lambda: self.store.box.head(claim))
-        stop = self.run(lambda: self.store.box.renew(claim))
+        signal = self.run(lambda: self.store.box.renew(claim))
 
         room.overdue = False
         first = room.inbox[0] if room.inbox else None
-        assert stop is (first is not None and room.stop == first.id)
+        stop = first is not None and room.stop == first.id
+        assert signal is (Signal.STOP if stop else None)
         assert mail == (
             None
             if first is None

@@ -83,7 +83,7 @@ async def test_a_message_that_cannot_be_read_is_set_aside_and_the_next_is_answer
 
         assert mail is not None
         assert mail.message.text == "fine"
-        assert await client.llen(Keys("parley", 1).of(THREAD, "inbox-dead")) == 1
+        assert await client.xlen(Keys("parley", 1).of_shard(0, "inbox-dead")) == 1
         assert codec.load_message(codec.dump(mail.message)) == mail.message
     finally:
         await box.aclose()
