@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from bots.slack.connection import SlackWeb, open_web
@@ -44,6 +44,12 @@ class SlackCourier:
             )
         except SLACK_FAILURES as error:
             raise delivery_failed(error) from error
+
+    async def retract(self, message: Message, posts: Sequence[str]) -> None:
+        """Deletes posts of ours; one that is gone already is as good. Raises DeliveryFailed."""
+        ours = SlackPosts(self._web, message)
+        for post_id in posts:
+            await ours.remove(post_id)
 
 
 @asynccontextmanager

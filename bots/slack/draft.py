@@ -81,9 +81,12 @@ class SlackDraft:
         assert self._plain is not None  # noqa: S101 - tells mypy what the line above did
         return await self._plain.close(text, outcome)
 
-    async def leave(self) -> None:
+    async def leave(self) -> tuple[str, ...]:
         """Ends the status; a stream under way stays open for the worker that goes on in its post."""
+        if self._plain is not None:
+            return await self._plain.leave()
         await self._posts.indicate(on=False)
+        return (self._posts.id_of(self._ts),) if self._ts else ()
 
     async def _stream(self, text: str) -> None:
         if not text.strip():

@@ -7,7 +7,6 @@ import logging
 import re
 from collections.abc import Awaitable, Callable
 from typing import Any
-from weakref import WeakValueDictionary
 
 import structlog
 from slack_bolt.adapter.socket_mode.aiohttp import AsyncSocketModeHandler
@@ -21,7 +20,7 @@ from slack_sdk.socket_mode.request import SocketModeRequest
 from bots.slack.check import introduce
 from bots.slack.connection import Identity, SlackSettings, SlackWeb, client, is_local, open_web
 from bots.slack.errors import SLACK_FAILURES, reason
-from bots.slack.hearing import message_from, people_in, worth_hearing
+from bots.slack.inflow import Inflow
 from bots.slack.names import Names
 from core.chat.errors import StoreUnavailable
 from core.chat.intake import Intake
@@ -47,7 +46,6 @@ class SlackGateway:
         self._settings = settings
         self._intake = intake
         self._underway = 0
-        self._lanes: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._closing = False
 
     async def run(self, stopping: asyncio.Event) -> None:
@@ -89,14 +87,10 @@ class SlackGateway:
             raise_error_for_unhandled_request=True,
             attaching_conversation_kwargs_enabled=False,
         )
-        names = Names(web.prompt)
+        inflow = Inflow(self._intake, me, Names(web.prompt))
 
         async def hear(event: dict[str, Any]) -> None:
-            if not worth_hearing(event, me):
-                return
-            # One at a time a channel, in the order of arrival: looking up a name must not let a later message pass.
-            async with self._lanes.setdefault(str(event.get("channel")), asyncio.Lock()):
-                await self._intake.receive(message_from(event, me, await names.of(people_in(event))))
+            await inflow.hear(event)
 
         app.event(re.compile(".*"))(hear)
         app.error(_answer_fault)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import structlog
@@ -90,25 +90,11 @@ class SlackPosts:
 
     async def edit(self, post_id: str, text: str) -> None:
         """Replaces the text of a post."""
-        try:
-            try:
-                await self._update(post_id, text)
-            except SLACK_FAILURES as error:
-                if reason(error) != "streaming_state_conflict":
-                    raise
-                # The stream of a worker that is gone: it has to end before its text can be replaced.
-                await self.end_stream(post_id)
-                await self._update(post_id, text)
-        except SLACK_FAILURES as error:
-            raise delivery_failed(error) from error
+        await self._unstreamed(post_id, lambda: self._update(post_id, text))
 
     async def remove(self, post_id: str) -> None:
         """Removes a post of ours; one that is gone already is as good."""
-        try:
-            await self._web.patient.chat_delete(channel=self.channel, ts=self.ts_of(post_id))
-        except SLACK_FAILURES as error:
-            if reason(error) != "message_not_found":
-                raise delivery_failed(error) from error
+        await self._unstreamed(post_id, lambda: self._delete(post_id))
 
     async def end_stream(self, post_id: str) -> None:
         """Ends a stream whatever its state. Best effort: what matters comes with the update that follows."""
@@ -130,6 +116,26 @@ class SlackPosts:
     def ts_of(self, post_id: str) -> str:
         """The `ts` in a post's id."""
         return post_id.removeprefix(f"{self.channel}:")
+
+    async def _unstreamed(self, post_id: str, change: Callable[[], Awaitable[None]]) -> None:
+        """Makes `change`, for which a stream that was left behind has to end first."""
+        try:
+            try:
+                await change()
+            except SLACK_FAILURES as error:
+                if reason(error) != "streaming_state_conflict":
+                    raise
+                await self.end_stream(post_id)
+                await change()
+        except SLACK_FAILURES as error:
+            raise delivery_failed(error) from error
+
+    async def _delete(self, post_id: str) -> None:
+        try:
+            await self._web.patient.chat_delete(channel=self.channel, ts=self.ts_of(post_id))
+        except SLACK_FAILURES as error:
+            if reason(error) != "message_not_found":
+                raise
 
     async def _update(self, post_id: str, text: str) -> None:
         await self._web.patient.chat_update(

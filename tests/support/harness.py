@@ -39,3 +39,15 @@ class RoomHarness(Harness, Protocol):
 
     async def refuse_posts(self, times: int) -> None:
         """The platform fails the next `times` posts as one that is overloaded does."""
+
+    async def edit(self, native_id: str, text: str) -> None:
+        """A person edits what they said; what mentioned the bot still does."""
+
+    async def delete(self, native_id: str) -> None:
+        """A person deletes what they said."""
+
+    async def disconnect(self) -> None:
+        """The gateway can reach the platform no more; what is said meanwhile is told to nobody."""
+
+    async def reconnect(self) -> None:
+        """The platform can be reached again; returns when the gateway is connected."""

@@ -63,6 +63,25 @@ class SlackHarness:
     async def refuse_posts(self, times: int) -> None:
         self.slack.refuse(*POSTING, times=times)
 
+    async def edit(self, native_id: str, text: str) -> None:
+        """A person edits what they said; what mentioned the bot still does."""
+        post = self._said[native_id]
+        mention = f"<@{BOT_USER}> "
+        self.slack.edit(post.channel, native_id, f"{mention}{text}" if post.text.startswith(mention) else text)
+
+    async def delete(self, native_id: str) -> None:
+        """A person deletes what they said."""
+        self.slack.delete(self._said[native_id].channel, native_id)
+
+    async def disconnect(self) -> None:
+        """No gateway can reach Slack from now on; what is said meanwhile is told to nobody."""
+        self.slack.sockets.vanish()
+
+    async def reconnect(self) -> None:
+        """Slack can be reached again, and the gateway is connected."""
+        self.slack.sockets.come_back()
+        await until(lambda: self.slack.sockets.count > 0)
+
     def unacked(self) -> int:
         return self.slack.unacked()
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from bots.slack.connection import Identity
-from bots.slack.hearing import message_from, worth_hearing
+from bots.slack.hearing import deleted, edited, message_from, worth_hearing
 from core.chat.message import Address, Conversation
 
 ME = Identity("T1", "Acme", "UBOT", "B1")
@@ -58,6 +58,7 @@ def test_direct_messages_are_one_conversation_and_their_threads_others() -> None
     assert message_from(direct, ME, {}).address is Address.DIRECT
     assert not message_from(direct, ME, {}).shared
     assert message_from({**direct, "thread_ts": "1.0"}, ME, {}).conversation.thread == "1.0"
+    assert message_from({**direct, "thread_ts": direct["ts"]}, ME, {}).conversation.thread == ""
 
 
 def test_the_workspace_is_ours_when_the_person_is_at_home_elsewhere() -> None:
@@ -81,6 +82,7 @@ def test_the_workspace_is_ours_when_the_person_is_at_home_elsewhere() -> None:
         {"edited": {"user": "U1", "ts": "1719.0"}},
         {"type": "reaction_added"},
         {"text": "said to nobody"},
+        {"text": "said to nobody", "thread_ts": "1718.000100"},  # as it is read once it has replies
     ],
 )
 def test_what_no_person_says_to_us_is_not_heard(unwanted: dict[str, Any]) -> None:
@@ -90,3 +92,43 @@ def test_what_no_person_says_to_us_is_not_heard(unwanted: dict[str, Any]) -> Non
 @pytest.mark.parametrize("subtype", [None, "file_share", "thread_broadcast", "me_message"])
 def test_what_people_say_is_heard(subtype: str | None) -> None:
     assert worth_hearing(event(subtype=subtype), ME)
+
+
+def test_an_edit_is_read_as_if_it_had_just_been_said() -> None:
+    inner = {name: value for name, value in event(text="<@UBOT> hello!").items() if not name.startswith("channel")}
+    change = changed(
+        message={**inner, "edited": {"user": "U1", "ts": "1719.0"}}, previous_message=inner | {"text": "h"}
+    )
+
+    assert edited(change, ME) == event(text="<@UBOT> hello!")
+    assert deleted(change, ME) is None
+
+
+def test_a_deletion_gives_the_message_that_is_gone() -> None:
+    gone = event(subtype="message_deleted", ts="1719.0", previous_message=event(thread_ts="1700.0"))
+    tombstone = event(subtype="tombstone", user="USLACKBOT", text="This message was deleted.")
+
+    assert deleted(gone, ME) == event(thread_ts="1700.0")
+    assert deleted(changed(message=tombstone, previous_message=event()), ME) == event()
+    assert edited(changed(message=tombstone, previous_message=event()), ME) is None
+
+
+@pytest.mark.parametrize(
+    "others",
+    [{"bot_id": "B9"}, {"user": "UBOT"}, {"user": "USLACKBOT"}, {"subtype": "bot_message"}, {"user": None}],
+)
+def test_what_no_person_said_is_neither_edited_nor_deleted(others: dict[str, Any]) -> None:
+    change = changed(message=event(text="new", **others), previous_message=event(**others))
+    gone = event(subtype="message_deleted", previous_message=event(**others))
+
+    assert edited(change, ME) is None
+    assert deleted(gone, ME) is None
+
+
+def test_a_change_without_another_text_is_no_edit() -> None:
+    assert edited(changed(message=event(attachments=[{}]), previous_message=event()), ME) is None
+
+
+def changed(**states: Any) -> dict[str, Any]:
+    shared = {name: event()[name] for name in ("type", "channel", "channel_type")}
+    return {**shared, "subtype": "message_changed", "ts": "1719.0", **states}

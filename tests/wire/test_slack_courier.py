@@ -352,6 +352,38 @@ async def test_a_notice_is_plain_text_in_the_thread(scene: Scene) -> None:
     assert scene.posts[0].sent["unfurl_links"] is False
 
 
+async def test_retracted_posts_are_gone_whatever_their_state(scene: Scene) -> None:
+    message, other = scene.ask(), scene.ask()
+    await scene.courier.draft(other, resumed=False).close("Stays.", Outcome.ANSWERED)
+    streaming = scene.courier.draft(message, resumed=False)
+    await streaming.show("Half an answ")
+    posts = await streaming.leave()
+
+    await scene.courier.retract(message, [*posts, "C1:1.000001"])
+    await scene.courier.retract(message, posts)
+
+    assert scene.texts == ["Stays."]
+
+
+async def test_a_retraction_that_fails_says_so(scene: Scene) -> None:
+    message = scene.ask()
+    posts = await scene.courier.draft(message, resumed=False).close("Once.", Outcome.ANSWERED)
+    scene.slack.refuse("chat.delete", status=200, error="restricted_action")
+
+    with pytest.raises(DeliveryFailed, match="restricted_action"):
+        await scene.courier.retract(message, posts)
+
+
+async def test_a_draft_that_is_left_names_its_posts(scene: Scene) -> None:
+    message = scene.ask()
+    unseen, streaming = (scene.courier.draft(message, resumed=False) for _ in range(2))
+    await streaming.show("One")
+
+    assert await unseen.leave() == ()
+    assert await streaming.leave() == (f"C1:{scene.posts[0].ts}",)
+    assert scene.posts[0].streaming  # it stays open for whoever goes on
+
+
 @pytest.mark.parametrize(
     ("error", "retryable"),
     [

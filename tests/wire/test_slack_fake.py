@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any
+from contextlib import suppress
+from typing import Any, Literal
 
 import aiohttp
 import pytest
@@ -87,7 +88,132 @@ async def test_a_tier_is_a_limit_with_retry_after(call: Caller) -> None:
     answers = [await call("auth.test") for _ in range(3)]
 
     assert [answer["status"] for answer in answers] == [200, 200, 429]
-    assert answers[2]["retry_after"] == "30"
+    assert 0 < int(answers[2]["retry_after"]) <= 60
+
+
+async def test_posts_are_limited_in_each_channel_apart(call: Caller) -> None:
+    call.slack.workspace.channels["C2"] = Channel("C2", "channel")
+
+    burst = [await call("chat.postMessage", channel="C1", text="a") for _ in range(11)]
+    elsewhere = await call("chat.postMessage", channel="C2", text="a")
+
+    assert [answer["status"] for answer in burst] == [200] * 10 + [429]
+    assert 0 < int(burst[-1]["retry_after"]) <= 5
+    assert elsewhere["ok"]
+
+
+async def test_history_is_read_in_pages_and_without_replies(call: Caller) -> None:
+    stamps = [call.slack.say("U1", str(number), channel="C1") for number in range(5)]
+    reply = call.slack.say("U1", "a reply", channel="C1", thread_ts=stamps[4])
+
+    newest = await call("conversations.history", channel="C1", oldest=stamps[0], latest="9" * 12, limit=2)
+    cursor = newest["response_metadata"]["next_cursor"]
+    rest = await call("conversations.history", channel="C1", oldest=stamps[0], latest="9" * 12, limit=2, cursor=cursor)
+    forward = await call("conversations.history", channel="C1", oldest=stamps[0], limit=2)
+
+    assert [post["text"] for post in newest["messages"]] == ["4", "3"]
+    assert newest["messages"][0]["latest_reply"] == reply
+    assert [post["text"] for post in rest["messages"]] == ["2", "1"]
+    assert not rest["has_more"]
+    assert [post["text"] for post in forward["messages"]] == ["2", "1"]
+
+
+async def test_replies_are_read_in_pages_and_no_larger_than_slack_allows(call: Caller) -> None:
+    call.slack.workspace.page_max = 2
+    root = call.slack.say("U1", "root", channel="C1")
+    stamps = [call.slack.say("U1", str(number), channel="C1", thread_ts=root) for number in range(3)]
+
+    first = await call("conversations.replies", channel="C1", ts=root, oldest=stamps[0], limit=100)
+    cursor = first["response_metadata"]["next_cursor"]
+    second = await call("conversations.replies", channel="C1", ts=root, oldest=stamps[0], limit=100, cursor=cursor)
+
+    assert [post["text"] for post in first["messages"]] == ["root", "1"]
+    assert [post["text"] for post in second["messages"]] == ["2"]
+
+
+async def test_only_channels_of_the_bot_are_listed(call: Caller) -> None:
+    call.slack.workspace.channels |= {
+        "C2": Channel("C2", "channel", bot_is_member=False),
+        "C3": Channel("C3", "channel", archived=True),
+        "G1": Channel("G1", "group"),
+        "D1": Channel("D1", "im"),
+    }
+
+    public = await call("users.conversations")
+    first = await call("users.conversations", types="public_channel,im", exclude_archived=True, limit=1)
+    call.slack.scopes.discard("im:read")
+    refused = await call("users.conversations", types="public_channel,im")
+
+    assert [channel["id"] for channel in public["channels"]] == ["C1", "C3"]
+    assert [channel["id"] for channel in first["channels"]] == ["C1"]
+    assert first["response_metadata"]["next_cursor"]
+    assert (refused["error"], refused["needed"]) == ("missing_scope", "im:read")
+
+
+async def test_a_deleted_root_leaves_a_tombstone_until_its_replies_are_gone(call: Caller) -> None:
+    root = call.slack.say("U1", "root", channel="C1")
+    reply = (await call("chat.postMessage", channel="C1", text="reply", thread_ts=root))["ts"]
+
+    call.slack.delete("C1", root)
+    left = await call("conversations.history", channel="C1")
+    await call("chat.delete", channel="C1", ts=reply)
+    gone = await call("chat.delete", channel="C1", ts=reply)
+
+    assert [post["subtype"] for post in left["messages"]] == ["tombstone"]
+    assert gone["error"] == "message_not_found"
+
+
+async def test_changes_are_told_while_somebody_listens(call: Caller) -> None:
+    socket = await call.socket()
+    await socket.receive_json()
+    await until(lambda: call.slack.sockets.count == 1)
+    post = await call("chat.postMessage", channel="C1", text="a")
+
+    await call("chat.update", channel="C1", ts=post["ts"], text="b")
+    changed = (await socket.receive_json())["payload"]["event"]
+    await call("chat.delete", channel="C1", ts=post["ts"])
+    deleted = (await socket.receive_json())["payload"]["event"]
+
+    assert (changed["subtype"], changed["message"]["text"]) == ("message_changed", "b")
+    assert changed["previous_message"]["text"] == "a"
+    assert (deleted["subtype"], deleted["deleted_ts"]) == ("message_deleted", post["ts"])
+
+
+async def test_what_happens_while_nobody_is_connected_is_lost(call: Caller) -> None:
+    socket = await call.socket()
+    await socket.receive_json()
+    await until(lambda: call.slack.sockets.count == 1)
+
+    call.slack.sockets.vanish()
+    call.slack.say("U1", "anybody?", channel="C1")
+    await until(lambda: call.slack.sockets.envelopes[0].lost)
+    refused = await call("apps.connections.open", APP_TOKEN)
+    call.slack.sockets.come_back()
+    again = await call.socket()
+
+    assert (await socket.receive()).type is not aiohttp.WSMsgType.TEXT
+    assert not refused["ok"]
+    assert (await again.receive_json())["type"] == "hello"
+
+
+@pytest.mark.parametrize(("state", "pongs"), [("sound", True), ("deaf", True), ("mute", False)])
+async def test_a_socket_may_fall_silent(call: Caller, state: Literal["sound", "deaf", "mute"], pongs: bool) -> None:  # noqa: FBT001
+    url = (await call("apps.connections.open", APP_TOKEN))["url"]
+    socket = await call.session.ws_connect(url, autoping=False)
+    await socket.receive_json()
+    await until(lambda: call.slack.sockets.count == 1)
+
+    call.slack.sockets.links[0].state = state
+    call.slack.say("U1", "hello", channel="C1")
+    await until(lambda: call.slack.sockets.envelopes[0].attempts > 0)
+    await socket.ping(b"there?")
+    heard: list[aiohttp.WSMsgType] = []
+    with suppress(TimeoutError):
+        while aiohttp.WSMsgType.PONG not in heard:
+            heard.append((await socket.receive(timeout=0.1)).type)
+
+    assert (aiohttp.WSMsgType.PONG in heard) is pongs
+    assert (aiohttp.WSMsgType.TEXT in heard) is (state == "sound")
 
 
 async def test_a_stream_needs_its_reader_and_ends(call: Caller) -> None:

@@ -11,30 +11,12 @@ from bots.slack.connection import SlackSettings
 from bots.slack.errors import SlackSetupError
 from bots.slack.gateway import SlackGateway
 from core.chat.errors import StoreUnavailable
-from core.chat.intake import Receipt
-from core.chat.message import Address, Message
+from core.chat.message import Address
 from tests.support.fake_slack import Channel, FakeSlack
 from tests.support.fake_slack.server import APP_TOKEN, BOT_TOKEN, other_bot
+from tests.support.kept_intake import KeptIntake
 from tests.support.memory_store import MemoryStore
 from tests.support.slack_harness import running_gateway, slack_harness, until
-
-
-class Received:
-    """Takes what the gateway hands over, when it may."""
-
-    def __init__(self) -> None:
-        self.messages: list[Message] = []
-        self.failures = 0
-        self.gate = asyncio.Event()
-        self.gate.set()
-
-    async def __call__(self, message: Message) -> Receipt:
-        await self.gate.wait()
-        if self.failures:
-            self.failures -= 1
-            raise StoreUnavailable("no Redis")
-        self.messages.append(message)
-        return Receipt.ACCEPTED
 
 
 @pytest.fixture
@@ -45,7 +27,7 @@ async def slack() -> AsyncIterator[FakeSlack]:
 
 
 async def test_a_mention_is_received_with_names_and_acknowledged(slack: FakeSlack) -> None:
-    received = Received()
+    received = KeptIntake()
 
     async with running_gateway(slack, received):
         ts = slack.say("U1", "<@UBOT> greet <@U2> &amp; all", channel="C1")
@@ -60,7 +42,7 @@ async def test_a_mention_is_received_with_names_and_acknowledged(slack: FakeSlac
 
 async def test_the_ack_waits_for_the_hand_over(slack: FakeSlack) -> None:
     slack.sockets.ack_s = 30
-    received = Received()
+    received = KeptIntake()
     received.gate.clear()
 
     async with running_gateway(slack, received):
@@ -76,8 +58,8 @@ async def test_the_ack_waits_for_the_hand_over(slack: FakeSlack) -> None:
 
 
 async def test_what_the_mailbox_did_not_take_comes_again(slack: FakeSlack) -> None:
-    received = Received()
-    received.failures = 1
+    received = KeptIntake()
+    received.failures.append(StoreUnavailable("no Redis"))
 
     async with running_gateway(slack, received):
         slack.say("U1", "hello", channel=slack.workspace.direct_channel("U1"))
@@ -88,23 +70,19 @@ async def test_what_the_mailbox_did_not_take_comes_again(slack: FakeSlack) -> No
 
 
 async def test_a_hand_over_that_fails_for_another_reason_comes_again(slack: FakeSlack) -> None:
-    seen: list[Message] = []
+    received = KeptIntake()
+    received.failures.append(ValueError("a fault of ours"))
 
-    async def fails_once(message: Message) -> Receipt:
-        seen.append(message)
-        if len(seen) == 1:
-            raise ValueError("a fault of ours")
-        return Receipt.ACCEPTED
-
-    async with running_gateway(slack, fails_once):
+    async with running_gateway(slack, received):
         slack.say("U1", "hello", channel=slack.workspace.direct_channel("U1"))
         await until(lambda: slack.unacked() == 0)
 
-    assert len(seen) == 2
+    assert len(received.messages) == 1
+    assert slack.sockets.envelopes[0].attempts == 2
 
 
 async def test_a_follow_up_in_a_thread_arrives_as_overheard(slack: FakeSlack) -> None:
-    received = Received()
+    received = KeptIntake()
 
     async with running_gateway(slack, received):
         root = slack.say("U1", "<@UBOT> hello", channel="C1")
@@ -117,7 +95,7 @@ async def test_a_follow_up_in_a_thread_arrives_as_overheard(slack: FakeSlack) ->
 
 
 async def test_group_messages_and_private_channels_are_heard(slack: FakeSlack) -> None:
-    received = Received()
+    received = KeptIntake()
     slack.workspace.channels |= {"G1": Channel("G1", "group"), "C9": Channel("C9", "mpim")}
 
     async with running_gateway(slack, received):
@@ -130,7 +108,7 @@ async def test_group_messages_and_private_channels_are_heard(slack: FakeSlack) -
 
 
 async def test_everything_else_is_acknowledged_and_ignored(slack: FakeSlack) -> None:
-    received = Received()
+    received = KeptIntake()
 
     async with running_gateway(slack, received):
         slack.say("UBOT2", "<@UBOT> hi, bot", channel="C1", **other_bot())
@@ -148,7 +126,7 @@ async def test_everything_else_is_acknowledged_and_ignored(slack: FakeSlack) -> 
 
 
 async def test_a_name_that_slack_does_not_give_is_the_id(slack: FakeSlack) -> None:
-    received = Received()
+    received = KeptIntake()
     slack.refuse("users.info", status=429, error="ratelimited", times=100)
 
     async with running_gateway(slack, received):
@@ -160,7 +138,7 @@ async def test_a_name_that_slack_does_not_give_is_the_id(slack: FakeSlack) -> No
 
 
 async def test_a_name_is_asked_once(slack: FakeSlack) -> None:
-    async with running_gateway(slack, Received()):
+    async with running_gateway(slack, KeptIntake()):
         for text in ("one", "two", "three"):
             slack.say("U1", text, channel=slack.workspace.direct_channel("U1"))
             await until(lambda: slack.unacked() == 0)
@@ -169,7 +147,7 @@ async def test_a_name_is_asked_once(slack: FakeSlack) -> None:
 
 
 async def test_auth_is_tested_once_however_many_events_come(slack: FakeSlack) -> None:
-    async with running_gateway(slack, Received()):
+    async with running_gateway(slack, KeptIntake()):
         for _ in range(20):
             slack.say("U1", "hello", channel=slack.workspace.direct_channel("U1"))
         await until(lambda: slack.unacked() == 0)
@@ -179,7 +157,7 @@ async def test_auth_is_tested_once_however_many_events_come(slack: FakeSlack) ->
 
 async def test_no_event_is_lost_while_sockets_are_refreshed(slack: FakeSlack) -> None:
     slack.limits["users.info"] = 1000
-    received = Received()
+    received = KeptIntake()
 
     async with running_gateway(slack, received):
         for round_ in range(3):
@@ -194,7 +172,7 @@ async def test_no_event_is_lost_while_sockets_are_refreshed(slack: FakeSlack) ->
 
 async def test_stopping_finishes_the_hand_over_under_way(slack: FakeSlack) -> None:
     slack.sockets.ack_s = 30
-    received = Received()
+    received = KeptIntake()
     received.gate.clear()
 
     async with running_gateway(slack, received):
@@ -219,7 +197,7 @@ async def test_stopping_finishes_the_hand_over_under_way(slack: FakeSlack) -> No
 async def test_a_wrong_token_is_named_with_its_remedy(
     slack: FakeSlack, bot_token: str, app_token: str, named: str
 ) -> None:
-    gateway = SlackGateway(SlackSettings(bot_token, app_token, slack.url), Received())
+    gateway = SlackGateway(SlackSettings(bot_token, app_token, slack.url), KeptIntake())
 
     with pytest.raises(SlackSetupError, match=f"^{named} .*api.slack.com/apps"):
         await gateway.run(asyncio.Event())
@@ -228,7 +206,7 @@ async def test_a_wrong_token_is_named_with_its_remedy(
 async def test_an_outage_at_the_start_is_waited_out(slack: FakeSlack) -> None:
     slack.refuse("apps.connections.open", times=1)
 
-    async with running_gateway(slack, Received()):
+    async with running_gateway(slack, KeptIntake()):
         connected = slack.sockets.count
 
     assert connected == 2
@@ -236,7 +214,7 @@ async def test_an_outage_at_the_start_is_waited_out(slack: FakeSlack) -> None:
 
 async def test_an_address_that_opens_nothing_is_replaced_by_a_new_one(slack: FakeSlack) -> None:
     slack.sockets.spoiled_tickets = 3  # the first is that of the check at the start
-    received = Received()
+    received = KeptIntake()
 
     async with running_gateway(slack, received):
         slack.say("U1", "hello", channel=slack.workspace.direct_channel("U1"))

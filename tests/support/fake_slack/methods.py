@@ -6,21 +6,22 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from tests.support.fake_slack.reading import Args, conversations, history, replies
 from tests.support.fake_slack.workspace import BOT_ID, BOT_USER, TEAM, Post, SlackSaysNo, Workspace
 
-Args = dict[str, Any]
 MAX_MARKDOWN = 12_000
 MAX_TEXT = 40_000
 
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """`scopes`: any one of them suffices. `per_minute` is the tier."""
+    """`scopes`: any one of them suffices. `per_minute` is the tier, `per_channel` whether each channel has its own."""
 
     act: Callable[[Workspace, Args], dict[str, Any]]
     required: tuple[str, ...]
     per_minute: int
     scopes: tuple[str, ...] = ()
+    per_channel: bool = False
 
 
 def _auth_test(workspace: Workspace, args: Args) -> dict[str, Any]:
@@ -61,17 +62,20 @@ def _post_message(workspace: Workspace, args: Args) -> dict[str, Any]:
 def _update(workspace: Workspace, args: Args) -> dict[str, Any]:
     workspace.writable(args["channel"])
     post = workspace.own(args["channel"], args["ts"], "cant_update_message")
-    if post.streaming and workspace.clock() - post.born <= workspace.stream_life_s:
+    if workspace.is_streaming(post):
         raise SlackSaysNo("streaming_state_conflict")
-    post.text = _content(args)
+    text = _content(args)
     post.metadata = _metadata(args) if "metadata" in args else post.metadata
     post.edits += 1
+    workspace.change(post, text)
     return {"channel": post.channel, "ts": post.ts, "text": post.text}
 
 
 def _delete(workspace: Workspace, args: Args) -> dict[str, Any]:
     post = workspace.own(args["channel"], args["ts"], "cant_delete_message")
-    del workspace.posts[post.channel, post.ts]
+    if workspace.is_streaming(post):
+        raise SlackSaysNo("streaming_state_conflict")
+    workspace.remove(post)
     return {"channel": post.channel, "ts": post.ts}
 
 
@@ -111,22 +115,6 @@ def _stop_stream(workspace: Workspace, args: Args) -> dict[str, Any]:
     return {"channel": post.channel, "ts": post.ts, "message": post.public(with_metadata=True)}
 
 
-def _replies(workspace: Workspace, args: Args) -> dict[str, Any]:
-    posts = workspace.in_thread(args["channel"], args["ts"])
-    if not posts:
-        raise SlackSaysNo("thread_not_found")
-    # Slack gives the root of the thread whatever `oldest` says.
-    kept = [post for post in posts if post.ts == args["ts"] or float(post.ts) > float(args.get("oldest") or 0)]
-    return _page(kept, args)
-
-
-def _history(workspace: Workspace, args: Args) -> dict[str, Any]:
-    if args["channel"] not in workspace.channels:
-        raise SlackSaysNo("channel_not_found")
-    posts = workspace.in_channel(args["channel"])
-    return _page([post for post in posts if float(post.ts) > float(args.get("oldest") or 0)], args)
-
-
 def _thread_status(workspace: Workspace, args: Args) -> dict[str, Any]:
     workspace.writable(args["channel_id"])
     return {}
@@ -137,17 +125,6 @@ def _session_status(workspace: Workspace, args: Args) -> dict[str, Any]:
     if args["status"] not in ("processing", "active", "suspended", "closed"):
         raise SlackSaysNo("invalid_arguments")
     return {"status": args["status"]}
-
-
-def _page(posts: list[Post], args: Args) -> dict[str, Any]:
-    start, limit = int(args.get("cursor") or 0), int(args.get("limit") or 100)
-    wants = str(args.get("include_all_metadata", "")).lower() in ("1", "true")
-    more = start + limit < len(posts)
-    return {
-        "messages": [post.public(with_metadata=wants) for post in posts[start : start + limit]],
-        "has_more": more,
-        "response_metadata": {"next_cursor": str(start + limit) if more else ""},
-    }
 
 
 def _content(args: Args) -> str:
@@ -199,14 +176,15 @@ _WRITE = ("chat:write",)
 METHODS: dict[str, Method] = {
     "auth.test": Method(_auth_test, (), 600),
     "users.info": Method(_users_info, ("user",), 100, ("users:read",)),
-    "chat.postMessage": Method(_post_message, ("channel",), 60, _WRITE),
+    "chat.postMessage": Method(_post_message, ("channel",), 60, _WRITE, per_channel=True),
     "chat.update": Method(_update, ("channel", "ts"), 50, _WRITE),
     "chat.delete": Method(_delete, ("channel", "ts"), 50, _WRITE),
     "chat.startStream": Method(_start_stream, ("channel", "thread_ts"), 20, _WRITE),
     "chat.appendStream": Method(_append_stream, ("channel", "ts", "markdown_text"), 100, _WRITE),
     "chat.stopStream": Method(_stop_stream, ("channel", "ts"), 20, _WRITE),
-    "conversations.replies": Method(_replies, ("channel", "ts"), 50, _READ),
-    "conversations.history": Method(_history, ("channel",), 50, _READ),
+    "conversations.replies": Method(replies, ("channel", "ts"), 50, _READ),
+    "conversations.history": Method(history, ("channel",), 50, _READ),
+    "users.conversations": Method(conversations, (), 50),  # its scopes depend on what is asked for
     "assistant.threads.setStatus": Method(
         _thread_status, ("channel_id", "thread_ts", "status"), 600, ("assistant:write", "chat:write")
     ),

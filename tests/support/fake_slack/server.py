@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections import Counter, defaultdict, deque
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
 from aiohttp import web
 
-from tests.support.fake_slack.methods import METHODS, Args, Method
+from tests.support.fake_slack.methods import METHODS, Method
+from tests.support.fake_slack.reading import Args
 from tests.support.fake_slack.sockets import Sockets
+from tests.support.fake_slack.tiers import Tiers
 from tests.support.fake_slack.workspace import BOT_ID, BOT_USER, TEAM, Post, SlackSaysNo, Workspace
 
 BOT_TOKEN = "xoxb-fake"
@@ -21,10 +23,14 @@ SCOPES = frozenset(
         "app_mentions:read",
         "assistant:write",
         "channels:history",
+        "channels:read",
         "chat:write",
         "groups:history",
+        "groups:read",
         "im:history",
+        "im:read",
         "mpim:history",
+        "mpim:read",
         "users:read",
     }
 )
@@ -53,17 +59,15 @@ class FakeSlack:
     """Use as `async with FakeSlack() as slack`. `url` is the base of the Web API."""
 
     def __init__(self, *, ack_s: float = 3.0, clock: Callable[[], float] = time.time) -> None:
-        self.workspace = Workspace(clock)
+        self.workspace = Workspace(self._changed, SCOPES, clock)
         self.sockets = Sockets(ack_s)
-        self.scopes = set(SCOPES)
+        self.tiers = Tiers(clock)
         self.unknown: set[str] = set()  # methods that this Slack does not have
-        self.limits: dict[str, int] = {}  # calls a minute, where a test wants others than Slack's
-        self.retry_after_s = 30
+        self.retry_after_s: int | None = None  # what a rate limit asks for; None: until the call would pass
         self.calls: list[Call] = []
         self.asked: Counter[str] = Counter()  # requests by method, those that were refused included
         self.url = ""
         self._refusals: list[Refusal] = []
-        self._recent: dict[str, deque[float]] = defaultdict(deque)
         self._events = 0
         self._runner: web.AppRunner | None = None
         self._port = 0
@@ -84,6 +88,19 @@ class FakeSlack:
         await self.sockets.close()
         assert self._runner is not None
         await self._runner.cleanup()
+
+    @property
+    def scopes(self) -> set[str]:
+        return self.workspace.scopes
+
+    @property
+    def limits(self) -> dict[str, int]:
+        """Calls a minute, where a test wants others than Slack's."""
+        return self.tiers.limits
+
+    @limits.setter
+    def limits(self, limits: dict[str, int]) -> None:
+        self.tiers.limits = limits
 
     # ── what a test does ────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -109,6 +126,24 @@ class FakeSlack:
         if f"<@{BOT_USER}" in post.text and kind != "im":
             self.send_event({**event, "type": "app_mention"})
 
+    def edit(self, channel: str, ts: str, text: str) -> None:
+        """A person edits what they wrote. A mention sends `app_mention` again, whether it is new or not."""
+        post = self.workspace.posts[channel, ts]
+        self.workspace.change(post, text, by_person=True)
+        if f"<@{BOT_USER}" in text and self.workspace.channels[channel].kind != "im":
+            self.send_event(
+                {**post.public(with_metadata=False), "channel": channel, "team": TEAM, "type": "app_mention"}
+            )
+
+    def unfurl(self, channel: str, ts: str) -> None:
+        """Slack shows what a link leads to: a change of a message that leaves its text as it was."""
+        post = self.workspace.posts[channel, ts]
+        self.workspace.change(post, post.text)
+
+    def delete(self, channel: str, ts: str) -> None:
+        """A person deletes what they wrote."""
+        self.workspace.remove(self.workspace.posts[channel, ts])
+
     def send_event(self, event: Mapping[str, Any]) -> None:
         """Any event, as it is."""
         self._events += 1
@@ -125,8 +160,8 @@ class FakeSlack:
         )
 
     def unacked(self) -> int:
-        """Envelopes that nobody acknowledged so far."""
-        return sum(not envelope.acked.is_set() for envelope in self.sockets.envelopes)
+        """Envelopes that nobody acknowledged so far, those aside that nobody was there to hear."""
+        return sum(not (envelope.acked.is_set() or envelope.lost) for envelope in self.sockets.envelopes)
 
     def called(self, method: str) -> list[Args]:
         """The arguments of the calls of `method` that were carried out, or refused for what they ask."""
@@ -135,15 +170,15 @@ class FakeSlack:
     # ── what Slack does ─────────────────────────────────────────────────────────────────────────────────────────────
 
     async def _serve(self, request: web.Request) -> web.Response:
-        name = request.match_info["method"]
+        name, args = request.match_info["method"], await _args(request)
         self.asked[name] += 1
         refusal = self._refusal(name)
         if refusal is not None and not refusal.after:
             return self._refused(refusal)
-        if self._over_limit(name):
-            return self._refused(Refusal(frozenset(), 0, 429, "ratelimited"))
+        if wait_s := self.tiers.wait_s(name, args):
+            return self._refused(Refusal(frozenset(), 0, 429, "ratelimited"), wait_s)
         try:
-            body = self._answer(name, _token(request), await _args(request))
+            body = self._answer(name, _token(request), args)
         except SlackSaysNo as no:
             body = {"ok": False, "error": no.error, **no.more}
         if refusal is not None:
@@ -153,6 +188,8 @@ class FakeSlack:
     def _answer(self, name: str, token: str, args: Args) -> dict[str, Any]:
         if name == "apps.connections.open":
             self._check_token(token, APP_TOKEN, "xapp-")
+            if self.sockets.away:
+                raise SlackSaysNo("internal_error")
             return {"ok": True, "url": f"ws://127.0.0.1:{self._port}/link?ticket={self.sockets.ticket()}"}
         method = METHODS.get(name)
         if method is None or name in self.unknown:
@@ -171,7 +208,7 @@ class FakeSlack:
 
     def _check_call(self, method: Method, args: Args) -> None:
         if method.scopes and not self.scopes.intersection(method.scopes):
-            raise SlackSaysNo("missing_scope", needed=method.scopes[0], provided=",".join(sorted(self.scopes)))
+            self.workspace.check_scope(method.scopes[0])
         for name in method.required:
             if args.get(name) in (None, ""):
                 raise SlackSaysNo("invalid_arguments", response_metadata={"messages": [f"missing required: {name}"]})
@@ -183,20 +220,14 @@ class FakeSlack:
                 return refusal
         return None
 
-    def _refused(self, refusal: Refusal) -> web.Response:
-        headers = {"Retry-After": str(self.retry_after_s)} if refusal.status == 429 else {}
+    def _refused(self, refusal: Refusal, wait_s: int = 30) -> web.Response:
+        asked_s = wait_s if self.retry_after_s is None else self.retry_after_s
+        headers = {"Retry-After": str(asked_s)} if refusal.status == 429 else {}
         return web.json_response({"ok": False, "error": refusal.error}, status=refusal.status, headers=headers)
 
-    def _over_limit(self, name: str) -> bool:
-        method = METHODS.get(name)
-        limit = self.limits.get(name, method.per_minute if method else 600)
-        recent, now = self._recent[name], self.workspace.clock()
-        while recent and recent[0] <= now - 60:
-            recent.popleft()
-        if len(recent) >= limit:
-            return True
-        recent.append(now)
-        return False
+    def _changed(self, event: Mapping[str, Any]) -> None:
+        if self.sockets.count:
+            self.send_event(event)
 
 
 def _token(request: web.Request) -> str:

@@ -5,22 +5,36 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from aiohttp import WSCloseCode, WSMsgType, web
 
 MAX_SOCKETS = 10
-_MAX_DELIVERIES = 4  # the first and three more
+_MAX_DELIVERIES = 4  # the first and three more, then Slack gives up
 
 
 @dataclass(slots=True)
 class Envelope:
-    payload: dict[str, Any]
+    payload: Mapping[str, Any]
     id: str = field(default_factory=lambda: secrets.token_hex(8))
     attempts: int = 0
     acked: asyncio.Event = field(default_factory=asyncio.Event)
-    given_up: bool = False
+    lost: bool = False  # the app was away
+
+
+@dataclass(eq=False, slots=True)
+class Link:
+    """One connection. `deaf`: it answers pings but what is sent is lost. `mute`: nothing at all comes from it."""
+
+    socket: web.WebSocketResponse
+    transport: asyncio.Transport | None
+    state: Literal["sound", "deaf", "mute"] = "sound"
+
+    async def send(self, frame: Mapping[str, Any]) -> None:
+        if self.state == "sound":
+            await self.socket.send_json(frame)
 
 
 class Sockets:
@@ -30,14 +44,17 @@ class Sockets:
         self.ack_s = ack_s
         self.envelopes: list[Envelope] = []
         self.spoiled_tickets = 0  # so many of the next tickets open nothing
+        self.links: list[Link] = []
+        self.opened = 0
+        self.away = False
         self._tickets: set[str] = set()
-        self._open: list[web.WebSocketResponse] = []
         self._turn = 0
+        self._unacked: dict[str, Envelope] = {}
         self._deliveries: set[asyncio.Task[None]] = set()
 
     @property
     def count(self) -> int:
-        return len(self._open)
+        return len(self.links)
 
     def ticket(self) -> str:
         ticket = secrets.token_hex(8)
@@ -49,67 +66,90 @@ class Sockets:
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
         ticket = request.query.get("ticket", "")
-        if ticket not in self._tickets:
+        if ticket not in self._tickets or self.away:
             return web.Response(status=403)
         self._tickets.discard(ticket)
-        socket = web.WebSocketResponse()
+        socket = web.WebSocketResponse(autoping=False)
         await socket.prepare(request)
-        if len(self._open) >= MAX_SOCKETS:
+        if len(self.links) >= MAX_SOCKETS:
             await socket.send_json({"type": "disconnect", "reason": "too_many_websockets"})
             await socket.close()
             return socket
-        await socket.send_json({"type": "hello", "num_connections": len(self._open) + 1})
-        self._open.append(socket)
+        await socket.send_json({"type": "hello", "num_connections": len(self.links) + 1})
+        link = Link(socket, request.transport)
+        self.links.append(link)
+        self.opened += 1
         try:
-            async for message in socket:
-                if message.type is WSMsgType.TEXT:
-                    self._acknowledged(json.loads(message.data).get("envelope_id"))
+            await self._listen(link)
         finally:
-            self._open.remove(socket)
+            if link in self.links:
+                self.links.remove(link)
         return socket
 
-    def send(self, payload: dict[str, Any]) -> None:
+    async def _listen(self, link: Link) -> None:
+        async for message in link.socket:
+            if link.state == "mute":
+                continue
+            if message.type is WSMsgType.PING:
+                await link.socket.pong(message.data)
+            elif message.type is WSMsgType.TEXT:
+                self._acknowledged(str(json.loads(message.data).get("envelope_id")))
+
+    def send(self, payload: Mapping[str, Any]) -> None:
         """Delivers `payload` until it is acknowledged, or given up."""
         envelope = Envelope(payload)
         self.envelopes.append(envelope)
+        self._unacked[envelope.id] = envelope
         task = asyncio.create_task(self._deliver(envelope))
         self._deliveries.add(task)
         task.add_done_callback(self._deliveries.discard)
 
     async def disconnect(self, reason: str = "refresh_requested") -> None:
         """Asks the first socket to come back as a new one, as Slack does every few hours."""
-        await self._open[0].send_json({"type": "disconnect", "reason": reason})
+        await self.links[0].socket.send_json({"type": "disconnect", "reason": reason})
+
+    def vanish(self) -> None:
+        """Breaks all sockets, and takes no new one until `come_back`; what happens meanwhile is told to nobody."""
+        self.away = True
+        for link in self.links:
+            if link.transport is not None:
+                link.transport.abort()
+        self.links.clear()
+
+    def come_back(self) -> None:
+        self.away = False
 
     async def close(self) -> None:
         for task in list(self._deliveries):
             task.cancel()
         await asyncio.gather(*self._deliveries, return_exceptions=True)
-        for socket in list(self._open):
-            await socket.close(code=WSCloseCode.GOING_AWAY)
+        for link in list(self.links):
+            await link.socket.close(code=WSCloseCode.GOING_AWAY)
 
     async def _deliver(self, envelope: Envelope) -> None:
-        while envelope.attempts < _MAX_DELIVERIES:
-            socket = await self._next_socket()
-            envelope.attempts += 1
+        for _ in range(_MAX_DELIVERIES):
             try:
-                await socket.send_json(_framed(envelope))
                 async with asyncio.timeout(self.ack_s):
-                    await envelope.acked.wait()
-                return
+                    await self._deliver_once(envelope)
+                    return
             except (TimeoutError, ConnectionError):
-                continue
-        envelope.given_up = True
+                if self.away:
+                    break
+        envelope.lost = self.away or not envelope.attempts
 
-    async def _next_socket(self) -> web.WebSocketResponse:
-        while not self._open:
+    async def _deliver_once(self, envelope: Envelope) -> None:
+        while not self.links:
+            if self.away:
+                raise ConnectionError
             await asyncio.sleep(0.005)
+        envelope.attempts += 1
         self._turn += 1
-        return self._open[self._turn % len(self._open)]
+        await self.links[self._turn % len(self.links)].send(_framed(envelope))
+        await envelope.acked.wait()
 
-    def _acknowledged(self, envelope_id: str | None) -> None:
-        for envelope in self.envelopes:
-            if envelope.id == envelope_id:
-                envelope.acked.set()
+    def _acknowledged(self, envelope_id: str) -> None:
+        if envelope := self._unacked.pop(envelope_id, None):
+            envelope.acked.set()
 
 
 def _framed(envelope: Envelope) -> dict[str, Any]:

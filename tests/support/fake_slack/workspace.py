@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -37,32 +38,42 @@ class Post:
     text: str
     thread_ts: str = ""
     bot_id: str = ""
+    subtype: str = ""
     metadata: dict[str, Any] = field(default_factory=dict)
     streaming: bool = False
     born: float = 0.0
     edits: int = 0
+    edited: dict[str, str] = field(default_factory=dict)
     sent: dict[str, Any] = field(default_factory=dict)  # the arguments it was made with
 
     def public(self, *, with_metadata: bool) -> dict[str, Any]:
         shown: dict[str, Any] = {"type": "message", "ts": self.ts, "user": self.user, "text": self.text}
-        if self.thread_ts:
-            shown["thread_ts"] = self.thread_ts
-        if self.bot_id:
-            shown["bot_id"] = self.bot_id
+        for name in ("thread_ts", "bot_id", "subtype", "edited"):
+            if getattr(self, name):
+                shown[name] = getattr(self, name)
         if self.metadata and with_metadata:
             shown["metadata"] = self.metadata
         return shown
 
 
 class Workspace:
-    """Posts by channel and ts. Direct messages have ids that begin with D."""
+    """Posts by channel and ts. Direct messages have ids that begin with D.
 
-    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+    `tell` is given the event of each change, `scopes` are what the bot token may do.
+    """
+
+    def __init__(
+        self, tell: Callable[[dict[str, Any]], None], scopes: Iterable[str], clock: Callable[[], float] = time.time
+    ) -> None:
         self.clock = clock
+        self.scopes = set(scopes)
+        self._tell = tell
         self.people: dict[str, str] = {}
         self.channels = {"C1": Channel("C1", "channel")}
         self.posts: dict[tuple[str, str], Post] = {}
+        self._replies: dict[tuple[str, str], list[Post]] = defaultdict(list)
         self.stream_life_s = 300.0
+        self.page_max = 999  # 15 for an app that is sold outside Slack's marketplace
         self._last_us = 0
 
     def new_ts(self) -> str:
@@ -77,7 +88,49 @@ class Workspace:
 
     def add(self, post: Post) -> Post:
         self.posts[post.channel, post.ts] = post
+        if post.thread_ts:
+            self._replies[post.channel, post.thread_ts].append(post)
         return post
+
+    def change(self, post: Post, text: str, *, by_person: bool = False) -> None:
+        """Gives a post another text; who unfurls a link gives it the same."""
+        before = self.shown(post, with_metadata=False)
+        post.text = text
+        if by_person:
+            post.edited = {"user": post.user, "ts": self.new_ts()}
+        self._tell_of(post, "message_changed", message=self.shown(post, with_metadata=False), previous_message=before)
+
+    def remove(self, post: Post) -> None:
+        """Removes a post; one that has replies leaves a tombstone in its place."""
+        before = self.shown(post, with_metadata=False)
+        if not self.replies_to(post):
+            del self.posts[post.channel, post.ts]
+            if post.thread_ts:
+                self._replies[post.channel, post.thread_ts].remove(post)
+            self._tell_of(post, "message_deleted", deleted_ts=post.ts, previous_message=before)
+            return
+        post.user, post.text, post.subtype = "USLACKBOT", "This message was deleted.", "tombstone"
+        self._tell_of(post, "message_changed", message=self.shown(post, with_metadata=False), previous_message=before)
+
+    def replies_to(self, post: Post) -> list[Post]:
+        return self._replies.get((post.channel, post.ts), [])
+
+    def shown(self, post: Post, *, with_metadata: bool) -> dict[str, Any]:
+        """A post as it is read; one that has replies carries its own stamp as that of the thread."""
+        shown = post.public(with_metadata=with_metadata)
+        replies = self.replies_to(post)
+        if replies:
+            shown |= {"thread_ts": post.ts, "reply_count": len(replies), "latest_reply": replies[-1].ts}
+        return shown
+
+    def _tell_of(self, post: Post, subtype: str, **more: Any) -> None:
+        kind = self.channels[post.channel].kind
+        event = {"type": "message", "subtype": subtype, "hidden": True, "channel": post.channel, "channel_type": kind}
+        self._tell({**event, "ts": self.new_ts(), **more})
+
+    def check_scope(self, scope: str) -> None:
+        if scope not in self.scopes:
+            raise SlackSaysNo("missing_scope", needed=scope, provided=",".join(sorted(self.scopes)))
 
     def writable(self, channel_id: str) -> Channel:
         channel = self.channels.get(channel_id)
@@ -101,15 +154,19 @@ class Workspace:
     def stream(self, channel: str, ts: str) -> Post:
         """A post that is still being streamed."""
         post = self.own(channel, ts, "message_not_owned_by_app")
-        if post.streaming and self.clock() - post.born > self.stream_life_s:
-            post.streaming = False
-        if not post.streaming:
+        if not self.is_streaming(post):
             raise SlackSaysNo("message_not_in_streaming_state")
         return post
 
+    def is_streaming(self, post: Post) -> bool:
+        """Whether the stream of a post is open; Slack ends it after some minutes."""
+        post.streaming = post.streaming and self.clock() - post.born <= self.stream_life_s
+        return post.streaming
+
     def in_thread(self, channel: str, root: str) -> list[Post]:
-        posts = [post for post in self.posts.values() if post.channel == channel]
-        return sorted((p for p in posts if root in (p.ts, p.thread_ts)), key=lambda post: float(post.ts))
+        opening = self.posts.get((channel, root))
+        posts = [*([opening] if opening else []), *self._replies.get((channel, root), [])]
+        return sorted(posts, key=lambda post: float(post.ts))
 
     def in_channel(self, channel: str) -> list[Post]:
         posts = [post for post in self.posts.values() if post.channel == channel and not post.thread_ts]
