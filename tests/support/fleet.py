@@ -1,187 +1,244 @@
-"""Real worker processes on a real Valkey, and a fake platform whose gateway runs in the test: what faults befall."""
+"""Real gateway and worker processes on real servers, before a fake platform and a stub host: what faults befall."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import random
-import re
 import signal
-import sqlite3
+import time
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from core.chat.message import Conversation
+from redis.asyncio import Redis
+
+from core.chat.errors import StoreUnavailable
+from core.chat.message import Conversation, Turn
 from storage.connections import open_redis
+from storage.keys import WORKERS, WRITERS, Keys
 from storage.mailbox import RedisMailbox
-from tests.support.discord_harness import DiscordHarness, discord_harness
-from tests.support.fake_slack.server import APP_TOKEN, BOT_TOKEN
-from tests.support.running import Home, until
-from tests.support.slack_harness import SlackHarness, slack_harness
+from tests.support.history_checker import Fate, Harm, Key, Question, Row, answer_text, check, keys_in, question_text
+from tests.support.logged import logged_rows
+from tests.support.nursery import ROOT, Child, Nursery
+from tests.support.platforms import DiscordPlatform, Said, SlackPlatform, platform
+from tests.support.proxy import Proxy
+from tests.support.running import free_port, until
 from tests.support.stub_host import StubHost
 from tests.support.valkey import ValkeyServer
 
-LEASE_S = 1
-_ANSWER = re.compile(r"answer to (\w+) number (\d+)\b")
+LEASE_S = 1.0
 
 
 def scripted(messages: Sequence[Any]) -> list[str]:
     """An answer that tells which question it is for, in several pieces."""
-    return ["answer ", "to ", f"{messages[-1]['content']}", " as ", "asked"]
+    return ["answer ", "to ", question_text(keys_in(messages[-1]["content"])[-1]), " as ", "asked"]
 
 
-@dataclass
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a fleet consists of. `entry` is the module that is run: `parley`, or the saboteur.
+
+    `proxied` puts our proxy before Redis. `database` is a SQLAlchemy URL, SQLite by default. `settings` are set for
+    all processes, beside those that the fleet itself needs.
+    """
+
+    platform: str
+    workers: int = 2
+    gateways: int = 1
+    hosts: int = 1
+    delay_s: float = 0.01
+    proxied: bool = False
+    database: str = ""
+    entry: Sequence[str] = ("parley",)
+    ack_s: float = 1.0
+    settings: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
 class Fleet:
-    """The processes, the platform, and the counting of what people saw."""
+    """The processes, the platform, and what was asked."""
 
-    home: Home
+    plan: Plan
+    folder: Path
+    nursery: Nursery
     valkey: ValkeyServer
-    host: StubHost
-    harness: SlackHarness | DiscordHarness
+    redis: Redis
     mailbox: RedisMailbox
-    workers: list[asyncio.subprocess.Process] = field(default_factory=list)
-    asked: dict[str, list[int]] = field(default_factory=dict)
+    proxy: Proxy
+    hosts: list[StubHost]
+    platform: SlackPlatform | DiscordPlatform
+    workers: list[Child] = field(default_factory=list)
+    gateways: list[Child] = field(default_factory=list)
+    asked: dict[Key, Question] = field(default_factory=dict)
+    said: dict[Key, Said] = field(default_factory=dict)
+    _numbers: Counter[str] = field(default_factory=Counter)
+    _started: Counter[str] = field(default_factory=Counter)
 
-    async def add_worker(self) -> None:
-        self.workers.append(await self.home.spawn("worker"))
+    # ── processes ───────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def ask(self, person: str, number: int) -> str:
-        self.asked.setdefault(person, []).append(number)
-        return await self.harness.say_direct(person, f"{person} number {number}")
+    def add_worker(self, failpoint: str = "") -> Child:
+        self.workers.append(self._spawn("worker", failpoint))
+        return self.workers[-1]
 
-    async def kill_one(self, chance: random.Random) -> None:
+    def add_gateway(self, failpoint: str = "") -> Child:
+        self.gateways.append(self._spawn("bot", failpoint))
+        return self.gateways[-1]
+
+    def _spawn(self, part: str, failpoint: str) -> Child:
+        self._started[part] += 1
+        entry, *arguments = self.plan.entry
+        environment = {**_environment(), **self.settings, "PARLEY_PORT": str(free_port())}
+        if failpoint:
+            environment["PARLEY_FAILPOINT"] = failpoint
+        log = self.folder / f"{part}-{self._started[part]}.log"
+        return self.nursery.spawn(entry, [*arguments, part], environment, self.folder, log)
+
+    @property
+    def settings(self) -> dict[str, str]:
+        redis_url = f"redis://127.0.0.1:{self.proxy.port}/0" if self.plan.proxied else self.valkey.url()
+        return {
+            "REDIS_URL": redis_url,
+            "DATABASE_URL": self.database,
+            "MODEL_URL": ",".join(host.url for host in self.hosts),
+            "LEASE_S": str(LEASE_S),
+            "INBOX_LIMIT": "1000",
+            **{f"{whose}_PER_MINUTE": "0" for whose in _LIMITS},
+            **self.platform.settings,
+            **self.plan.settings,
+        }
+
+    @property
+    def database(self) -> str:
+        return self.plan.database or f"sqlite:///{self.folder / 'log.db'}"
+
+    async def kill_worker(self, chance: random.Random) -> None:
         """kill -9 of a random worker, and another in its place."""
         victim = self.workers.pop(chance.randrange(len(self.workers)))
-        victim.kill()
-        await victim.wait()
-        await self.add_worker()
+        await victim.kill()
+        self.add_worker()
 
     @asynccontextmanager
-    async def frozen(self, worker: asyncio.subprocess.Process) -> AsyncIterator[None]:
+    async def frozen(self, process: Child) -> AsyncIterator[None]:
         """SIGSTOP for the time of the block."""
-        worker.send_signal(signal.SIGSTOP)
+        process.signal(signal.SIGSTOP)
         try:
             yield
         finally:
-            worker.send_signal(signal.SIGCONT)
+            process.signal(signal.SIGCONT)
 
-    async def all_answered(self, timeout_s: float) -> None:
-        """Until every question has its whole answer before people's eyes and its row in the log."""
-        wanted = sum(len(numbers) for numbers in self.asked.values())
-        await until(lambda: len(set(self.seen())) >= wanted and self.rows() >= wanted, timeout_s)
+    async def connected(self, timeout_s: float = 60.0) -> None:
+        """Until all gateways hear."""
+        wanted = self.platform.connections_of(len(self.gateways))
+        await until(lambda: self.platform.listening() >= wanted, timeout_s)
 
-    def seen(self) -> list[tuple[str, int]]:
-        """The questions whose whole answer is visible, in the order of the posts; one that is visible twice, twice."""
-        found = [_ANSWER.search(text) for text in self.harness.visible() if text.endswith("as asked")]
-        return [(match.group(1), int(match.group(2))) for match in found if match]
+    # ── people ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def counts(self) -> dict[str, int]:
-        """What must be nought: lost, doubled, reordered, and rows of the log that are too many or too few."""
-        seen = self.seen()
-        wanted = [(person, number) for person, numbers in self.asked.items() for number in numbers]
-        once = Counter(seen)
-        orders = {person: [number for who, number in seen if who == person] for person in self.asked}
-        unfinished = [text for text in self.harness.visible() if not text.endswith("as asked")]
+    async def ask(self, name: str, fate: Fate = Fate.ANSWERED) -> Key:
+        """`name` asks the next question."""
+        key = (name, self._numbers[name])
+        self._numbers[name] += 1
+        said = await self.platform.say(name, question_text(key))
+        self.said[key] = said
+        self.asked[key] = Question(key, said.place, said.turn_id, fate)
+        return key
+
+    async def ask_all(self, names: Sequence[str]) -> None:
+        """Everybody asks their next question."""
+        for name in names:
+            await self.ask(name)
+
+    def sees(self, key: Key) -> bool:
+        """Whether the whole answer to a question is visible."""
+        return any(seen.text == answer_text(key) for seen in self.platform.visible())
+
+    # ── the end ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def settled(self, timeout_s: float) -> Harm:
+        """Waits until nothing is under way any more, and what a loser has to take back is taken back.
+
+        Returns the harm that is left; when something is still under way at the end of the time, that shows in it.
+        """
+        deadline = time.monotonic() + timeout_s
+        harm = await self.harm()
+        while time.monotonic() < deadline and (harm or not await self.idle()):
+            await asyncio.sleep(0.1)
+            if await self.idle():
+                harm = await self.harm()
+        return harm
+
+    async def idle(self) -> bool:
+        """Whether no message waits or is being answered, and nothing is on its way to the log."""
+        rows = len(await asyncio.to_thread(logged_rows, self.database))
+        wanted = sum(question.fate is not Fate.TURNED_AWAY for question in self.asked.values())
+        try:
+            return rows >= wanted and not any((await self.pending()).values())
+        except StoreUnavailable:
+            return False
+
+    async def pending(self) -> dict[str, int]:
+        """What has not come to its end in Redis: tickets, entries of the log, what consumers hold, inboxes."""
+        keys = Keys()
+        ready, log = keys.of_shard(0, "ready"), keys.of_shard(0, "log")
+        inboxes = [key async for key in self.redis.scan_iter("parley:*:inbox:*", count=1000)]
         return {
-            "lost": sum(question not in once for question in wanted),
-            "doubled": sum(count - 1 for count in once.values()) + len(unfinished),
-            "reordered": sum(order != sorted(order) for order in orders.values()),
-            "rows": abs(self.rows() - len(wanted)),
+            "tickets": int(await self.redis.xlen(ready)),
+            "log": int(await self.redis.xlen(log)),
+            "tickets held": int((await self.redis.xpending(ready, WORKERS))["pending"]),
+            "log held": int((await self.redis.xpending(log, WRITERS))["pending"]),
+            "inboxes": len(inboxes),
         }
 
-    async def turns_wrong(self) -> int:
-        """Conversations whose history does not hold each question once, in order, each with its answer."""
-        wrong = 0
-        for person, numbers in self.asked.items():
-            turns = await self.mailbox.turns(self._conversation(person))
-            heard = [turn.text for turn in turns if turn.role == "user"]
-            wrong += heard != [f"{person} number {number}" for number in numbers] or len(turns) != 2 * len(heard)
-        return wrong
+    async def harm(self) -> Harm:
+        """What the history checker finds now."""
+        rows = await asyncio.to_thread(logged_rows, self.database)
+        return check(self.asked.values(), self.platform.visible(), await self._remembered(), rows, self._prompts())
 
-    def rows(self) -> int:
-        """Answered interactions in the log."""
-        path = self.home.folder / "log.db"
-        if not path.exists():
-            return 0
-        connection = sqlite3.connect(path)
-        try:
-            sql = "SELECT count(*) FROM interaction WHERE outcome = 'answered'"
-            return int(connection.execute(sql).fetchone()[0])
-        except sqlite3.OperationalError:
-            return 0
-        finally:
-            connection.close()
+    async def _remembered(self) -> Mapping[str, Sequence[Turn]]:
+        places = {question.place for question in self.asked.values()}
+        return {place: await self.mailbox.turns(Conversation.parse(place)) for place in places}
 
-    def _conversation(self, person: str) -> Conversation:
-        if isinstance(self.harness, SlackHarness):
-            return Conversation("slack", "T1", self.harness.slack.workspace.direct_channel(person))
-        world = self.harness.discord.world
-        return Conversation("discord", "dm", world.direct(world.user(person)).id)
+    def _prompts(self) -> list[str]:
+        return ["\n".join(m["content"] for m in chat["messages"]) for host in self.hosts for chat in host.chats]
 
     async def aclose(self) -> None:
-        for worker in self.workers:
-            if worker.returncode is None:
-                worker.send_signal(signal.SIGCONT)
-                worker.kill()
-            await worker.wait()
+        for child in (*self.workers, *self.gateways):
+            if child.alive:
+                await child.kill()
+
+
+_LIMITS = ("PERSON_MESSAGES", "CHANNEL_MESSAGES", "WORKSPACE_MESSAGES", "PERSON_TOKENS", "WORKSPACE_TOKENS")
+
+
+def _environment() -> dict[str, str]:
+    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "LD_LIBRARY_PATH") if name in os.environ}
+    return {**kept, "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(ROOT)}
 
 
 @asynccontextmanager
-async def _harness(platform: str, mailbox: RedisMailbox) -> AsyncIterator[SlackHarness | DiscordHarness]:
-    if platform == "slack":
-        async with slack_harness(mailbox) as slack:
-            yield slack
-    else:
-        async with discord_harness(mailbox) as discord:
-            yield discord
-
-
-@asynccontextmanager
-async def fleet(
-    platform: str, folder: Path, workers: int = 2, delay_s: float = 0.01, entry: str = "parley"
-) -> AsyncIterator[Fleet]:
-    """A fleet of `workers` on `platform` ("slack" or "discord"), each worker started and ready to be harmed.
-
-    `entry` is the module that is run: `parley`, or the saboteur.
-    """
-    with ValkeyServer() as valkey:
+async def fleet(plan: Plan, folder: Path, nursery: Nursery) -> AsyncIterator[Fleet]:
+    """A fleet after `plan`, every process started and ready to be harmed."""
+    async with AsyncExitStack() as stack:
+        valkey = stack.enter_context(ValkeyServer())
         client, blocking = open_redis(valkey.url()), open_redis(valkey.url(), blocking=True)
-        mailbox = RedisMailbox(client, blocking, lease_s=LEASE_S, inbox_limit=1000)
+        stack.push_async_callback(client.aclose)
+        stack.push_async_callback(blocking.aclose)
+        mailbox = RedisMailbox(client, blocking)
         await mailbox.open()
-        async with StubHost(scripted, delay_s=delay_s) as host, _harness(platform, mailbox) as harness:
-            home = Home(folder, _settings(valkey, host, folder, harness), entry=entry)
-            running = Fleet(home, valkey, host, harness, mailbox)
-            try:
-                for _ in range(workers):
-                    await running.add_worker()
-                await until(lambda: len(host.requests) >= workers, 60.0)
-                yield running
-            finally:
-                await running.aclose()
-        await mailbox.aclose()
-        await client.aclose()
-        await blocking.aclose()
-
-
-def _settings(
-    valkey: ValkeyServer, host: StubHost, folder: Path, harness: SlackHarness | DiscordHarness
-) -> dict[str, str]:
-    settings = {
-        "REDIS_URL": valkey.url(),
-        "DATABASE_URL": f"sqlite:///{folder / 'log.db'}",
-        "MODEL_URL": host.url,
-        "LEASE_S": str(LEASE_S),
-        "INBOX_LIMIT": "1000",
-    }
-    if isinstance(harness, SlackHarness):
-        harness.slack.limits = dict.fromkeys(
-            ("chat.postMessage", "chat.update", "chat.startStream", "chat.appendStream", "chat.stopStream"), 100_000
-        )
-        tokens = {"SLACK_BOT_TOKEN": BOT_TOKEN, "SLACK_APP_TOKEN": APP_TOKEN, "SLACK_API_URL": harness.slack.url}
-    else:
-        harness.discord.rest.limits.calls = 1000
-        tokens = {"DISCORD_TOKEN": harness.discord.token, "DISCORD_API_URL": harness.discord.api_url}
-    return settings | tokens
+        stack.push_async_callback(mailbox.aclose)
+        proxy = await stack.enter_async_context(Proxy(valkey.socket))
+        hosts = [await stack.enter_async_context(StubHost(scripted, delay_s=plan.delay_s)) for _ in range(plan.hosts)]
+        people = await stack.enter_async_context(platform(plan.platform, plan.ack_s))
+        made = Fleet(plan, folder, nursery, valkey, client, mailbox, proxy, hosts, people)
+        stack.push_async_callback(made.aclose)
+        for _ in range(plan.workers):
+            made.add_worker()
+        for _ in range(plan.gateways):
+            made.add_gateway()
+        await made.connected()
+        # A worker asks its host once before it begins.
+        await until(lambda: len(hosts[0].requests) >= plan.workers, 60.0)
+        yield made
