@@ -7,7 +7,7 @@ PIP_FLAGS := --disable-pip-version-check --quiet --constraint constraints.txt
 HOST_EXTRA := $(shell command -v nvidia-smi >/dev/null 2>&1 && echo torch || echo host)
 INPUTS := pyproject.toml constraints.txt requirements/model.txt
 
-.PHONY: install run test check format clean
+.PHONY: install run test bench check format clean
 
 install: $(VENV)/.done
 
@@ -35,6 +35,10 @@ test: $(TEST_VENV)/.done
 	@$(TEST_VENV)/bin/pytest tests/unit tests/wire -n 3 --dist worksteal
 	@$(TEST_VENV)/bin/pytest tests/faults -n 2 --dist worksteal
 	@$(TEST_VENV)/bin/pytest tests/e2e -n 2 --dist loadgroup
+
+# What the way of a message costs (docs/bench.md); `make bench BENCH=--quick` takes less than a minute.
+bench: $(TEST_VENV)/.done
+	@$(TEST_VENV)/bin/python bench/way.py $(BENCH)
 
 check: $(TEST_VENV)/.done
 	@$(TEST_VENV)/bin/ruff format --check .
