@@ -12,11 +12,11 @@ import aiohttp
 from pydantic import SecretStr
 
 from bots.web.courier import FeedCourier
-from core.chat.answer import Answerer
 from core.chat.errors import StoreUnavailable
 from core.chat.failpoints import Reach, passing
 from core.chat.intake import Intake, MailboxIntake
 from core.chat.interaction import Sampling
+from core.chat.kit import Answerer
 from core.chat.persona import Persona
 from core.chat.ports import Courier, Meter, Tracer
 from core.chat.quiet import NO_METER, NO_TRACER

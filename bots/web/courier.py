@@ -63,6 +63,9 @@ class _FeedDraft:
     async def close(self, text: str, outcome: Outcome) -> tuple[str, ...]:
         if self._message.kind == "reset" and outcome is Outcome.ANSWERED:
             await _publish(self._feed, self._message, "reset", "")
+        if not text:
+            await _publish(self._feed, self._message, "removed", "")
+            return ()
         await _publish(self._feed, self._message, "closed", text, outcome.value)
         return (self._message.id,)
 

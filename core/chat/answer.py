@@ -3,121 +3,81 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import aclosing
-from dataclasses import dataclass, field, replace
-from typing import Literal
+from dataclasses import replace
 
 import structlog
 
 from core.chat import lines
 from core.chat.delivery import Delivery
-from core.chat.errors import (
-    AnswerBroken,
-    DeliveryFailed,
-    HostError,
-    HostRefused,
-    HostUnavailable,
-    ParleyError,
-    PromptTooLong,
-)
-from core.chat.interaction import Interaction, PromptMessage, Sampling
-from core.chat.message import Message, Outcome, Turn
-from core.chat.persona import Persona
-from core.chat.ports import Commit, Courier, Finish, Mail, ModelHost, ModelInfo
-from core.chat.prompt import TEMPLATE_VERSION, Budget, Prompt, TooLong, build_prompt, spoken
+from core.chat.errors import AnswerBroken, DeliveryFailed, HostError, HostRefused, HostUnavailable, PromptTooLong
+from core.chat.holding import Halt
+from core.chat.kit import Answerer, Attempt, Interrupted
+from core.chat.message import Message, Outcome
+from core.chat.ports import Commit, Draft, Finish, Mail, ModelInfo, Piece
+from core.chat.prompt import Budget, Prompt, TooLong, build_prompt, spoken
+from core.chat.record import Outcomes, commit_of, seed_of, withdrawal
 
 _log = structlog.get_logger(__name__)
 
-Reason = Literal["stop", "fenced", "drain"]
 
-
-class Interrupted(ParleyError):
-    """The answer was given up half way and must not be committed here: fenced, or the drain's time is over."""
-
-
-class Halt:
-    """Tells an answer under way to end, and why. The first reason counts."""
-
-    def __init__(self) -> None:
-        self.reason: Reason | None = None
-        self._asked = asyncio.Event()
-
-    def ask(self, reason: Reason) -> None:
-        """Ends the answer as soon as possible."""
-        if self.reason is None:
-            self.reason = reason
-            self._asked.set()
-
-    async def wait(self) -> None:
-        """Returns once an end was asked for."""
-        await self._asked.wait()
-
-
-@dataclass(frozen=True, slots=True)
-class Answerer:
-    """All that an answer needs, put together once. `sampling.seed` is replaced by one that the turn id gives."""
-
-    host: ModelHost
-    couriers: Mapping[str, Courier]
-    persona: Persona
-    sampling: Sampling
-    worker: str
-    now: Callable[[], float] = time.time
-
-
-@dataclass(slots=True)
-class Outcomes:
-    """What is known of an answer while it is made; becomes the log's interaction."""
-
-    started_at: float
-    info: ModelInfo | None = None
-    prompt: Prompt | None = None
-    text: str = ""
-    first_token_at: float | None = None
-    finish: Finish | None = None
-    outcome: Outcome = Outcome.FAILED
-    error: str = ""
-    line: str = ""
-    question_tokens: int = 0
-    history_drop: int = 0
-    posts: tuple[str, ...] = ()
-    messages: tuple[PromptMessage, ...] = field(default=())
-
-
-def seed_of(turn_id: str) -> int:
-    """The seed of a turn, 0 to 2**31 - 1: the same question delivered twice draws the same tokens."""
-    return int.from_bytes(hashlib.sha256(turn_id.encode()).digest()[:4]) & 0x7FFF_FFFF
-
-
-async def answer(mail: Mail, kit: Answerer, halt: Halt, intend: Callable[[], Awaitable[None]]) -> Commit:
-    """Answers the first waiting message where people see it.
+async def answer(mail: Mail, kit: Answerer, attempt: Attempt) -> Commit:
+    """Answers the first waiting message where people see it, or takes back what answered a withdrawn one.
 
     Raises:
-        Interrupted: `halt` asked for an end that leaves the message to another worker.
-        Fenced, StoreUnavailable: from `intend`, before anything was visible.
+        Interrupted: an end was asked for that leaves the message to another attempt.
+        Fenced, StoreUnavailable: from `attempt`, before the next visible step.
     """
-    message = mail.message
-    courier = kit.couriers[message.conversation.platform]
-    delivery = Delivery(courier.draft(message, resumed=mail.intended), intend)
+    draft = kit.couriers[mail.message.conversation.platform].draft(mail.message, resumed=mail.intended)
+    with kit.tracer.span("answer", mail.message.trace, turn=mail.message.id) as trace:
+        mail = replace(mail, message=replace(mail.message, trace=trace))
+        if mail.withdrawn:
+            return await _withdraw(mail, kit, attempt, draft)
+        return await _answer(mail, kit, attempt, draft)
+
+
+async def _answer(mail: Mail, kit: Answerer, attempt: Attempt, draft: Draft) -> Commit:
+    message, halt = mail.message, attempt.halt
+    delivery = Delivery(draft, lambda: _intend(kit, attempt), attempt.check, lambda: kit.reach("posted"))
     delivery.start()
-    if message.kind == "reset":
-        posts, _ = await _close(delivery, lines.RESET, Outcome.ANSWERED)
-        return Commit(message.id, clear=True, posts=posts)
+    state = Outcomes(started_at=kit.now())
     if mail.stop_requested:
         halt.ask("stop")
-    state = Outcomes(started_at=kit.now())
     try:
-        await _generate(mail, kit, halt, delivery, state)
+        if message.kind != "reset":
+            await _generate(mail, kit, halt, delivery, state)
+        if halt.reason in ("revised", "drain", "fenced"):
+            raise Interrupted(halt.reason)
+        await kit.reach("closing")
+        with kit.tracer.span("deliver", message.trace):
+            await _close(delivery, attempt, state, message)
     except BaseException:
-        await delivery.abandon()
+        attempt.posts = attempt.posts or await delivery.abandon()
         raise
-    state.posts, failure = await _close(delivery, _final_text(state), state.outcome)
-    if failure:
-        state.outcome, state.error = Outcome.FAILED, failure
-    return await _commit(message, kit, state)
+    await kit.reach("closed")
+    if state.outcome is Outcome.WITHDRAWN:
+        return withdrawal(message, kit, state)
+    if message.kind == "reset":
+        return Commit(message.id, clear=True, posts=attempt.posts)
+    return commit_of(message, kit, state, attempt.posts)
+
+
+async def _intend(kit: Answerer, attempt: Attempt) -> None:
+    await attempt.intend()
+    await kit.reach("intended")
+
+
+async def _withdraw(mail: Mail, kit: Answerer, attempt: Attempt, draft: Draft) -> Commit:
+    """A question that was deleted before this attempt: only what an earlier one posted is to be taken back."""
+    state = Outcomes(started_at=kit.now())
+    if mail.intended:
+        attempt.check()
+        try:
+            await draft.close("", Outcome.WITHDRAWN)
+        except DeliveryFailed as error:
+            state.error = _not_delivered(error)
+    return withdrawal(mail.message, kit, state)
 
 
 async def _generate(mail: Mail, kit: Answerer, halt: Halt, delivery: Delivery, state: Outcomes) -> None:
@@ -132,16 +92,8 @@ async def _generate(mail: Mail, kit: Answerer, halt: Halt, delivery: Delivery, s
         _fail(state, error, Outcome.FAILED, lines.HOST_REFUSED)
     except AnswerBroken as error:
         _fail(state, error, Outcome.FAILED, lines.BROKE_OFF if state.text else lines.HOST_AWAY)
-    if halt.reason in ("fenced", "drain"):
-        raise Interrupted(f"The answer was interrupted: {halt.reason}.")
     if halt.reason == "stop" and state.finish is None:
         state.outcome, state.line = Outcome.STOPPED, lines.STOPPED
-
-
-def failure(message: Message, kit: Answerer, error: Exception) -> Commit:
-    """The commit of a message whose answering failed in a way that nobody foresaw; names the error's type only."""
-    state = Outcomes(started_at=kit.now(), error=f"fault: {type(error).__name__}")
-    return Commit(message.id, interaction=_interaction(message, kit, state))
 
 
 def _fail(state: Outcomes, error: HostError, outcome: Outcome, line: str) -> None:
@@ -202,7 +154,17 @@ async def _prompt(mail: Mail, kit: Answerer, state: Outcomes, budget: Budget, sh
 
 async def _stream(message: Message, kit: Answerer, delivery: Delivery, state: Outcomes) -> None:
     sampling = replace(kit.sampling, seed=seed_of(message.id))
-    stream = kit.host.stream(state.messages, sampling, session=str(message.conversation), trace=message.trace)
+    with kit.tracer.span("generate", message.trace) as trace:
+        stream = kit.host.stream(state.messages, sampling, session=str(message.conversation), trace=trace)
+        await _read(stream, kit, delivery, state)
+    state.outcome = Outcome.ANSWERED
+    if not state.text.strip():
+        state.outcome, state.error, state.line = Outcome.FAILED, "empty answer", lines.NO_ANSWER
+
+
+async def _read(
+    stream: AsyncIterator[ModelInfo | Piece | Finish], kit: Answerer, delivery: Delivery, state: Outcomes
+) -> None:
     async with aclosing(stream) as events:  # type: ignore[type-var]
         async for event in events:
             if isinstance(event, ModelInfo):
@@ -215,9 +177,6 @@ async def _stream(message: Message, kit: Answerer, delivery: Delivery, state: Ou
                 state.first_token_at = kit.now()
             state.text += event.text
             delivery.grow(state.text.strip())
-    state.outcome = Outcome.ANSWERED
-    if not state.text.strip():
-        state.outcome, state.error, state.line = Outcome.FAILED, "empty answer", lines.NO_ANSWER
 
 
 def _too_long(state: Outcomes, error: PromptTooLong) -> str:
@@ -229,73 +188,22 @@ def _final_text(state: Outcomes) -> str:
     return "\n\n".join(part for part in (state.text.strip(), state.line) if part)
 
 
-async def _close(delivery: Delivery, text: str, outcome: Outcome) -> tuple[tuple[str, ...], str]:
+async def _close(delivery: Delivery, attempt: Attempt, state: Outcomes, message: Message) -> None:
+    """Shows the final text. A platform that does not take it makes the answer a failed one."""
+    if attempt.halt.reason == "withdrawn":
+        text, state.outcome = "", Outcome.WITHDRAWN
+    elif message.kind == "reset":
+        text, state.outcome = lines.RESET, Outcome.ANSWERED
+    else:
+        text = _final_text(state)
     try:
-        return await delivery.close(text, outcome), ""
+        attempt.posts = await delivery.close(text, state.outcome)
     except DeliveryFailed as error:
-        _log.warning("answer_not_delivered", reason=str(error))
-        return (), f"DeliveryFailed: {error}"
+        _log.warning("answer_not_delivered", turn=message.id, reason=str(error))
+        state.error = _not_delivered(error)
+        if state.outcome is not Outcome.WITHDRAWN:
+            state.outcome = Outcome.FAILED
 
 
-async def _commit(message: Message, kit: Answerer, state: Outcomes) -> Commit:
-    interaction = _interaction(message, kit, state)
-    text = state.text.strip()
-    if state.outcome not in (Outcome.ANSWERED, Outcome.STOPPED) or not text:
-        return Commit(message.id, drop=state.history_drop, interaction=interaction, posts=state.posts)
-    asked = Turn(
-        role="user",
-        text=spoken(message.text, message.person, shared=message.shared),
-        tokens=state.question_tokens,
-        turn_id=message.id,
-        at=message.sent_at,
-        speaker=message.person.name,
-        person_id=message.person.id,
-    )
-    replied = Turn("assistant", text, interaction.completion_tokens, message.id, kit.now())
-    return Commit(message.id, (asked, replied), state.history_drop, interaction=interaction, posts=state.posts)
-
-
-def _interaction(message: Message, kit: Answerer, state: Outcomes) -> Interaction:
-    info, finish = state.info, state.finish
-    prompt_tokens, completion_tokens = _counts(state)
-    first = state.first_token_at
-    return Interaction(
-        turn_id=message.id,
-        conversation=message.conversation,
-        person_id=message.person.id,
-        person_name=message.person.name,
-        sent_at=message.sent_at,
-        accepted_at=message.accepted_at,
-        started_at=state.started_at,
-        first_token_ms=None if first is None else (first - message.accepted_at) * 1000,
-        total_ms=(kit.now() - message.accepted_at) * 1000,
-        outcome=state.outcome,
-        finish_reason=finish.reason if finish else "",
-        error=state.error,
-        question=message.text,
-        messages=state.messages,
-        answer=state.text.strip(),
-        model=info.id if info else "",
-        model_version=info.version if info else "",
-        persona=kit.persona.name,
-        persona_version=kit.persona.version,
-        template_version=TEMPLATE_VERSION,
-        sampling=replace(kit.sampling, seed=seed_of(message.id)),
-        prompt_tokens=prompt_tokens,
-        completion_tokens=completion_tokens,
-        tokens_exact=finish is not None and finish.completion_tokens is not None,
-        worker=kit.worker,
-    )
-
-
-def _counts(state: Outcomes) -> tuple[int, int]:
-    """Tokens of prompt and answer: what the host reported, else upper bounds (one token a byte at most)."""
-    finish = state.finish
-    prompt = state.prompt.tokens if state.prompt else 0
-    answer_bytes = len(state.text.strip().encode())
-    if finish is None:
-        return prompt, answer_bytes
-    return (
-        prompt if finish.prompt_tokens is None else finish.prompt_tokens,
-        answer_bytes if finish.completion_tokens is None else finish.completion_tokens,
-    )
+def _not_delivered(error: DeliveryFailed) -> str:
+    return f"DeliveryFailed: {error}"

@@ -20,17 +20,22 @@ CLOSE_RETRIES_S: Sequence[float] = (0.5, 1.0, 2.0, 4.0, 8.0)
 class Delivery:
     """Feeds one draft. `grow` is cheap and never waits; a task of its own shows the newest text.
 
-    `before_visible` is awaited once before anything becomes visible; what it raises comes out of `close`.
+    `before_visible` is awaited once before anything becomes visible, `check` called before each visible step; what
+    they raise comes out of `close`. `after_first` is awaited once the first text is visible.
     """
 
     def __init__(
         self,
         draft: Draft,
         before_visible: Callable[[], Awaitable[None]],
+        check: Callable[[], None],
+        after_first: Callable[[], Awaitable[None]],
         close_retries_s: Sequence[float] = CLOSE_RETRIES_S,
     ) -> None:
         self._draft = draft
         self._before_visible = before_visible
+        self._check = check
+        self._after_first = after_first
         self._close_retries_s = close_retries_s
         self._text = ""
         self._shown = ""
@@ -48,13 +53,16 @@ class Delivery:
         self._changed.set()
 
     async def close(self, text: str, outcome: Outcome) -> tuple[str, ...]:
-        """Shows the final text and returns the ids of the posts.
+        """Shows the final text and returns the ids of the posts; an empty text takes back what was posted.
 
         Raises:
             DeliveryFailed: the platform did not take it, after all tries.
         """
-        await self._settle()
+        await self._end_showing()
+        if self._showing is not None:
+            self._showing.result()
         for pause_s in self._close_retries_s:
+            self._check()
             try:
                 return await self._draft.close(text, outcome)
             except DeliveryFailed as error:
@@ -62,21 +70,22 @@ class Delivery:
                     raise
                 _log.warning("final_text_not_delivered_yet", reason=str(error))
             await asyncio.sleep(pause_s)
+        self._check()
         return await self._draft.close(text, outcome)
 
-    async def abandon(self) -> None:
-        """Stops without a final word: another worker goes on with the same answer. What is visible stays."""
-        self._closing.set()
-        self._changed.set()
-        if self._showing is not None:
-            await asyncio.gather(self._showing, return_exceptions=True)
-        await self._draft.leave()
+    async def abandon(self) -> tuple[str, ...]:
+        """Stops without a final word: another attempt goes on with the same answer. What is visible stays.
 
-    async def _settle(self) -> None:
+        Returns the ids of the posts that were made, as far as the draft can know.
+        """
+        await self._end_showing()
+        return await self._draft.leave()
+
+    async def _end_showing(self) -> None:
         self._closing.set()
         self._changed.set()
         if self._showing is not None:
-            await self._showing
+            await asyncio.wait({self._showing})
 
     async def _show_changes(self) -> None:
         await asyncio.gather(self._draft.begin(), self._before_visible())
@@ -89,8 +98,11 @@ class Delivery:
             await self._pause()
 
     async def _show(self, text: str) -> None:
+        self._check()
         try:
             await self._draft.show(text)
+            if not self._shown:
+                await self._after_first()
             self._shown = text
         except DeliveryFailed as error:
             # The answer still grows; the final text gets tries of its own.

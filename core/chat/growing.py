@@ -33,7 +33,7 @@ class GrowingPosts:
                 self._posts[number] = (self._posts[number][0], part)
 
     async def close(self, text: str, outcome: Outcome) -> tuple[str, ...]:
-        """Shows the final text, removes posts that it no longer needs, ends the indicator."""
+        """Shows the final text, removes posts that it no longer needs (all for an empty one), ends the indicator."""
         try:
             await self.show(text)
             needed = len(split_reply(text, self._max_chars))
@@ -44,9 +44,10 @@ class GrowingPosts:
             await self._poster.indicate(on=False)
         return tuple(post_id for post_id, _ in self._posts)
 
-    async def leave(self) -> None:
+    async def leave(self) -> tuple[str, ...]:
         """Ends the indicator; the posts stay as they are."""
         await self._poster.indicate(on=False)
+        return tuple(post_id for post_id, _ in self._posts)
 
     async def _adopt_earlier(self) -> None:
         if self._resumed:

@@ -36,7 +36,7 @@ class Interaction:
 
     Times ending in `_at` are Unix seconds, those ending in `_ms` are milliseconds counted from `accepted_at`, the
     moment the mailbox took the message. `first_token_ms` is None when no token came. `tokens_exact` is false where the
-    counts are an upper bound because the host reported none.
+    counts are an upper bound because the host reported none. `trace` is the W3C `traceparent` of the answer, or "".
     """
 
     turn_id: str
@@ -64,6 +64,7 @@ class Interaction:
     completion_tokens: int
     tokens_exact: bool
     worker: str
+    trace: str = ""
 
     @property
     def day(self) -> date:

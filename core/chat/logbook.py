@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -11,7 +12,8 @@ import structlog
 from core.chat.codec import load_interaction
 from core.chat.errors import BadEntry, StoreUnavailable
 from core.chat.interaction import Interaction
-from core.chat.ports import Ledger, LogEntry, LogStream
+from core.chat.ports import Ledger, LogEntry, LogStream, Meter, Tracer
+from core.chat.quiet import NO_METER, NO_TRACER
 
 _log = structlog.get_logger(__name__)
 
@@ -27,6 +29,9 @@ class LogWriter:
     max_rows: int = 200
     wait_s: float = 0.2
     retry_s: float = 1.0
+    meter: Meter = NO_METER
+    tracer: Tracer = NO_TRACER
+    now: Callable[[], float] = time.time
 
     async def run(self) -> None:
         """An unreachable store is waited for; while stopping it is left for the next start, nothing is lost."""
@@ -86,7 +91,15 @@ class LogWriter:
             await self._record(rows[:middle])
             await self._record(rows[middle:])
             return
+        self._measure([interaction for _, interaction in rows])
         await self.stream.done([entry.id for entry, _ in rows])
+
+    def _measure(self, recorded: Sequence[Interaction]) -> None:
+        answered_at = min(row.accepted_at + row.total_ms / 1000 for row in recorded)
+        self.meter.logged(len(recorded), max(0.0, self.now() - answered_at))
+        for row in recorded:
+            with self.tracer.span("log", row.trace, turn=row.turn_id):
+                pass
 
     async def _bury(self, entry: LogEntry, reason: str) -> None:
         _log.error("log_entry_refused", entry=entry.id, reason=reason)

@@ -326,7 +326,10 @@ class Draft(Protocol):
         """Makes `text` visible; a draft that cannot grow waits for `close`."""
 
     async def close(self, text: str, outcome: Outcome) -> tuple[str, ...]:
-        """Makes the final text visible and ends the indicator; returns the ids of the posts, oldest first."""
+        """Makes the final text visible and ends the indicator; returns the ids of the posts, oldest first.
+
+        An empty text takes back whatever this attempt or an earlier one posted, and returns no ids.
+        """
 
     async def leave(self) -> tuple[str, ...]:
         """Ends the indicator without a word: another attempt goes on. Best effort: never raises.

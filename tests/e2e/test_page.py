@@ -13,7 +13,7 @@ from playwright.async_api import Browser, Page, expect
 from bots.web.app import web_app
 from bots.web.courier import FeedCourier
 from core.chat import lines
-from core.chat.answer import Answerer
+from core.chat.kit import Answerer
 from core.chat.intake import MailboxIntake
 from core.chat.interaction import PromptMessage, Sampling
 from core.chat.persona import Persona

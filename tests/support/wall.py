@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from core.chat.errors import DeliveryFailed
@@ -52,6 +53,12 @@ class Wall:
     async def notice(self, message: Message, text: str) -> None:
         self._maybe_refuse()
         self.notices.append(text)
+
+    async def retract(self, message: Message, posts: Sequence[str]) -> None:
+        self._maybe_refuse()
+        for post in posts:
+            self.posts.pop(post, None)
+            self.keys.pop(post, None)
 
     def _maybe_refuse(self) -> None:
         if self.refuse:

@@ -10,13 +10,14 @@ from dataclasses import dataclass, field
 import pytest
 
 from core.chat import lines
-from core.chat.answer import Answerer, seed_of
 from core.chat.errors import AnswerBroken, DeliveryFailed, HostRefused, HostUnavailable
 from core.chat.intake import MailboxIntake, Receipt
 from core.chat.interaction import Interaction, Sampling
+from core.chat.kit import Answerer
 from core.chat.logbook import LogWriter
 from core.chat.message import Address, Conversation, Message, Outcome, Person
 from core.chat.persona import Persona
+from core.chat.record import seed_of
 from core.chat.worker import Pace, Worker
 from tests.support.memory_store import MemoryLedger, MemoryStore, _Logged
 from tests.support.scripted_host import ScriptedHost

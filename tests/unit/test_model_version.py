@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from core.chat.answer import Answerer, Halt, answer
+from core.chat.answer import answer
 from core.chat.interaction import Interaction, Sampling
+from core.chat.kit import Answerer, Attempt
 from core.chat.message import Message, Outcome
 from core.chat.persona import Persona
 from core.chat.ports import Mail, ModelInfo
@@ -16,12 +17,9 @@ NEXT = ModelInfo("scripted", "v2", 1000, 4, 2, exact=True)
 
 
 async def answered(host: ScriptedHost, question: Message) -> Interaction:
-    async def intend() -> None:
-        """Nothing else could be answering."""
-
     sampling = Sampling(temperature=0.0, top_p=1.0, max_tokens=100, seed=0)
     kit = Answerer(host, {"wall": Wall()}, Persona(), sampling, "worker-1")
-    commit = await answer(Mail(question, (), intended=False, stop_requested=False), kit, Halt(), intend)
+    commit = await answer(Mail(question, (), intended=False, stop_requested=False), kit, Attempt())
     assert commit.interaction is not None
     return commit.interaction
 

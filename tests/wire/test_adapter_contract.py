@@ -11,7 +11,7 @@ from typing import cast
 import pytest
 
 from core.chat import lines
-from core.chat.answer import Answerer
+from core.chat.kit import Answerer
 from core.chat.errors import HostUnavailable
 from core.chat.interaction import Interaction, Sampling
 from core.chat.logbook import LogWriter

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from core.chat.answer import Answerer
+from core.chat.kit import Answerer
 from core.chat.interaction import Sampling
 from core.chat.persona import Persona
 from core.chat.worker import Worker
