@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 
 import parley
-from parley.settings import Settings
+from parley.settings import Settings, listed
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,9 +22,15 @@ class HostAddress:
 
 
 async def describe_host(host: HostAddress) -> str:
-    """The host's model and engine as it names them, or why nothing can be said."""
-    root = host.url.rstrip("/").removesuffix("/v1")
-    headers = {"Authorization": f"Bearer {host.key}"} if host.key else {}
+    """The model and engine as the first host names them, or why nothing can be said."""
+    first, *others = listed(host.url)
+    beside = f", and {len(others)} more" if others else ""
+    return await _describe(first, host.key) + beside
+
+
+async def _describe(url: str, key: str) -> str:
+    root = url.rstrip("/").removesuffix("/v1")
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
     timeout = aiohttp.ClientTimeout(total=5.0)
     async with aiohttp.ClientSession(timeout=timeout, headers=headers) as session:
         models = (await _json(session, f"{root}/v1/models")).get("data") or []
@@ -45,15 +51,15 @@ async def _json(session: aiohttp.ClientSession, url: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def announce(settings: Settings, model: str, say: Callable[[str], None]) -> None:
-    """Says what was started, one line a part."""
+def announce(settings: Settings, model: str, watch: Mapping[str, int], say: Callable[[str], None]) -> None:
+    """Says what was started, one line a part; `watch` is the port at which each part can be watched."""
     say(f"Parley {parley.__version__} is running.")
-    for name, line in _lines(settings, model):
+    for name, line in _lines(settings, model, watch):
         say(f"  {name:<10} {line}")
     say("Ctrl+C stops everything; nothing is lost. Logs are in " + _short(settings.home / "logs") + ".")
 
 
-def _lines(settings: Settings, model: str) -> list[tuple[str, str]]:
+def _lines(settings: Settings, model: str, watch: Mapping[str, int]) -> list[tuple[str, str]]:
     home = settings.home
     mailbox = f"Valkey, embedded, in {_short(home / 'valkey')} (REDIS_URL replaces it)"
     log = f"SQLite, {_short(home / 'parley.db')} (DATABASE_URL replaces it)"
@@ -68,6 +74,7 @@ def _lines(settings: Settings, model: str) -> list[tuple[str, str]]:
         ("log", "DATABASE_URL" if settings.database_url else log),
         ("Slack", slack),
         ("Discord", discord),
+        ("watch", ", ".join(f"{name} http://{settings.watch_host}:{port}/ready" for name, port in watch.items())),
     ]
 
 

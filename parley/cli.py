@@ -80,13 +80,23 @@ def bot() -> None:
 
 
 @app.command()
-def worker() -> None:
+def worker(*, log: Annotated[bool, typer.Option(help="Write the log as well.")] = True) -> None:
     """Run a worker alone: it answers what waits in the mailbox, and writes the log."""
     from parley.parts import run_worker  # noqa: PLC0415
     from parley.running import run_until_signal  # noqa: PLC0415
 
     settings = _begin("worker")
-    run_until_signal(lambda stopping: run_worker(settings, stopping))
+    run_until_signal(lambda stopping: run_worker(settings, stopping, log=log))
+
+
+@app.command("log")
+def write_log() -> None:
+    """Run a log writer alone, beside workers that run with --no-log or are too busy."""
+    from parley.parts import run_log  # noqa: PLC0415
+    from parley.running import run_until_signal  # noqa: PLC0415
+
+    settings = _begin("log")
+    run_until_signal(lambda stopping: run_log(settings, stopping))
 
 
 @app.command()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 import aiohttp
@@ -13,22 +13,26 @@ from pydantic import SecretStr
 
 from bots.web.courier import FeedCourier
 from core.chat.errors import StoreUnavailable
-from core.chat.failpoints import Reach, passing
 from core.chat.intake import Intake, MailboxIntake
 from core.chat.interaction import Sampling
 from core.chat.kit import Answerer
+from core.chat.limits import Limits, Rates
 from core.chat.persona import Persona
-from core.chat.ports import Courier, Meter, Tracer
-from core.chat.quiet import NO_METER, NO_TRACER
+from core.chat.ports import Courier
 from model.client.host import HttpModelHost
 from parley.errors import SetupError
+from parley.extras import needs
+from parley.outside import Outside
 from parley.settings import Settings
+from storage.buckets import RedisBuckets
 from storage.connections import open_redis
+from storage.depth import RedisDepth
 from storage.engine import open_engine
 from storage.feed import RedisFeed
 from storage.ledger import SqlLedger
 from storage.log_stream import RedisLogStream
 from storage.mailbox import RedisMailbox
+from storage.marks import RedisMarks
 
 DAY_S = 86_400.0
 
@@ -40,15 +44,9 @@ class Stores:
     mailbox: RedisMailbox
     feed: RedisFeed
     log_stream: RedisLogStream
-
-
-@dataclass(frozen=True, slots=True)
-class Outside:
-    """What looks on from outside the way of a message: counts, traces, and in tests a failpoint."""
-
-    meter: Meter = NO_METER
-    tracer: Tracer = NO_TRACER
-    reach: Reach = passing
+    buckets: RedisBuckets
+    marks: RedisMarks
+    depth: RedisDepth
 
 
 @asynccontextmanager
@@ -80,8 +78,14 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
         stack.push_async_callback(mailbox.aclose)
         feed = RedisFeed(client)
         stack.push_async_callback(feed.aclose)
-        log_stream = RedisLogStream(client, blocking, shards=shards)
-        yield Stores(mailbox, feed, log_stream)
+        yield Stores(
+            mailbox,
+            feed,
+            RedisLogStream(client, blocking, shards=shards),
+            RedisBuckets(client),
+            RedisMarks(client, shards=shards),
+            RedisDepth(client, shards=shards),
+        )
 
 
 def _redis_remedy(settings: Settings, error: Exception) -> str:
@@ -116,7 +120,9 @@ async def open_couriers(settings: Settings, stores: Stores) -> AsyncIterator[Map
 
 
 @asynccontextmanager
-async def open_answerer(settings: Settings, couriers: Mapping[str, Courier]) -> AsyncIterator[Answerer]:
+async def open_answerer(
+    settings: Settings, couriers: Mapping[str, Courier], outside: Outside, limits: Limits
+) -> AsyncIterator[Answerer]:
     """What a worker answers with.
 
     Raises:
@@ -136,7 +142,17 @@ async def open_answerer(settings: Settings, couriers: Mapping[str, Courier]) -> 
             context_tokens=settings.context_tokens,
         )
         sampling = Sampling(settings.temperature, settings.top_p, settings.max_tokens, seed=0)
-        yield Answerer(host, couriers, load_persona(settings), sampling, worker_name())
+        yield Answerer(
+            host,
+            couriers,
+            load_persona(settings),
+            sampling,
+            worker_name(),
+            limits=limits,
+            meter=outside.meters,
+            tracer=outside.tracer,
+            reach=outside.reach,
+        )
 
 
 def _served_name(settings: Settings) -> str:
@@ -163,10 +179,24 @@ def worker_name() -> str:
     return f"{platform.node()}:{os.getpid()}"
 
 
-def open_intake(stores: Stores, courier: Courier, outside: Outside | None = None) -> Intake:
+def open_intake(
+    stores: Stores, courier: Courier, outside: Outside | None = None, limits: Limits | None = None
+) -> Intake:
     """Core's intake for one platform's gateway."""
     seen = outside or Outside()
-    return MailboxIntake(stores.mailbox, courier, meter=seen.meter, tracer=seen.tracer, reach=seen.reach)
+    return MailboxIntake(stores.mailbox, courier, limits, seen.meters, seen.tracer, seen.reach)
+
+
+def limits_of(settings: Settings, stores: Stores) -> Limits:
+    """Who may ask how much."""
+    rates = Rates(
+        settings.person_messages_per_minute,
+        settings.channel_messages_per_minute,
+        settings.workspace_messages_per_minute,
+        settings.person_tokens_per_minute,
+        settings.workspace_tokens_per_minute,
+    )
+    return Limits(stores.buckets, rates)
 
 
 @asynccontextmanager
@@ -186,18 +216,6 @@ async def _discord_courier(settings: Settings) -> AsyncIterator[Courier]:
     asked = CourierSettings(secret(settings.discord_token), settings.discord_api_url)
     async with discord_courier(asked) as courier:
         yield courier
-
-
-@contextmanager
-def needs(extra: str, what: str, setting: str) -> Iterator[None]:
-    """Around an import: turns a missing package into the line that says how to get it."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        raise SetupError(
-            f"{setting} asks for {what}, whose package {error.name!r} is not installed. Run "
-            f"pip install 'parley[{extra}]', or unset {setting}."
-        ) from error
 
 
 def secret(value: SecretStr | None) -> str:

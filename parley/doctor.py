@@ -11,9 +11,11 @@ from typing import Literal
 import aiohttp
 
 from core.chat.errors import HostError, ParleyError
+from core.chat.ports import ModelInfo
 from model.client.host import HttpModelHost
-from parley.compose import load_persona, needs, secret
+from parley.compose import load_persona, secret
 from parley.errors import SetupError
+from parley.extras import needs
 from parley.settings import Settings, unknown_names
 from storage.checks import Fact, check_database, check_redis
 
@@ -76,18 +78,26 @@ def _of_store(subject: str, facts: list[Fact]) -> list[Finding]:
 
 
 async def _model(settings: Settings) -> list[Finding]:
-    if settings.model_url is None:
+    if not settings.model_urls:
         return [_model_here(settings)]
     async with aiohttp.ClientSession() as session:
-        host = HttpModelHost(settings.model_url, secret(settings.model_api_key), session, model="")
-        try:
-            info = await host.describe()
-        except HostError as error:
-            return [Finding("model", "error", f"MODEL_URL={settings.model_url}: {error}")]
-        skew = await _clock_skew(session, settings.model_url)
+        found = [await _model_at(url, settings, session) for url in settings.model_urls]
+    models = {info.id for info, _ in found if info}
+    strange = [Finding("model", "warning", f"the hosts serve different models: {', '.join(sorted(models))}")]
+    return [finding for _, findings in found for finding in findings] + (strange if len(models) > 1 else [])
+
+
+async def _model_at(
+    url: str, settings: Settings, session: aiohttp.ClientSession
+) -> tuple[ModelInfo | None, list[Finding]]:
+    host = HttpModelHost(url, secret(settings.model_api_key), session, model="")
+    try:
+        info = await host.describe()
+    except HostError as error:
+        return None, [Finding("model", "error", f"MODEL_URL={url}: {error}")]
     counted = "counts tokens" if info.exact else "counts no tokens (an upper bound is used)"
-    line = f"{info.id} at {settings.model_url}, {info.context_tokens} tokens of context, {counted}"
-    return [Finding("model", "ok", line), *skew]
+    line = f"{info.id} at {url}, {info.context_tokens} tokens of context, {counted}"
+    return info, [Finding("model", "ok", line), *await _clock_skew(session, url)]
 
 
 def _model_here(settings: Settings) -> Finding:

@@ -1,8 +1,12 @@
-"""The parts that can run apart: the bot (all gateways), the worker (answers and the log), the model host."""
+"""The parts that can run apart: the bot (all gateways), the worker (answers and the log), the log writer alone."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
 
 from bots.web.app import web_app
 from bots.web.server import serve_web
@@ -11,21 +15,32 @@ from core.chat.intake import Intake
 from core.chat.logbook import LogWriter
 from core.chat.worker import Pace, Worker, wait_for_host
 from parley.compose import (
-    Outside,
     Stores,
-    needs,
+    limits_of,
     open_answerer,
     open_couriers,
     open_intake,
     open_ledger,
     open_stores,
     secret,
+    worker_name,
 )
 from parley.errors import SetupError
-from parley.failpoints import reach_of
+from parley.extras import needs
+from parley.outside import Outside, answers, open_outside, watched
 from parley.running import together
 from parley.settings import WEB_HOST, Settings
+from parley.watch import Check
+from storage.ledger import SqlLedger
 from storage.migrate import migrate
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """One platform's ears: what hears until an event is set, and whether it hears at the moment."""
+
+    run: Callable[[asyncio.Event], Coroutine[Any, Any, None]]
+    hears: Check
 
 
 async def run_bot(settings: Settings, stopping: asyncio.Event) -> None:
@@ -34,32 +49,46 @@ async def run_bot(settings: Settings, stopping: asyncio.Event) -> None:
     Raises:
         SetupError, SlackSetupError, DiscordSetupError, WebSetupError: a line with the remedy.
     """
-    outside = Outside(reach=reach_of(settings.parley_failpoint))
-    async with open_stores(settings) as stores, open_couriers(settings, stores) as couriers:
-        intakes = {platform: open_intake(stores, couriers[platform], outside) for platform in couriers}
-        await together(
-            stopping,
-            _web(settings, stores, intakes["web"], stopping),
-            *([_slack(settings, intakes["slack"], stopping)] if settings.slack_on else []),
-            *([_discord(settings, stores, intakes["discord"], stopping)] if settings.discord_on else []),
-        )
+    async with (
+        open_outside(settings, "bot") as outside,
+        open_stores(settings) as stores,
+        open_couriers(settings, stores) as couriers,
+    ):
+        limits = limits_of(settings, stores)
+        intakes = {name: open_intake(stores, courier, outside, limits) for name, courier in couriers.items()}
+        gateways = {"web": _web(settings, stores, intakes["web"])}
+        if settings.slack_on:
+            gateways["slack"] = _slack(settings, intakes["slack"])
+        if settings.discord_on:
+            gateways["discord"] = _discord(settings, stores, intakes["discord"])
+        checks = {name: gateway.hears for name, gateway in gateways.items()}
+        async with watched(settings, outside, stores.depth, checks, stopping):
+            await together(stopping, *(gateway.run(stopping) for gateway in gateways.values()))
 
 
-async def _web(settings: Settings, stores: Stores, intake: Intake, stopping: asyncio.Event) -> None:
+def _web(settings: Settings, stores: Stores, intake: Intake) -> Gateway:
     app = web_app(intake, stores.mailbox, stores.mailbox, stores.feed, hosts=settings.hosts)
-    await serve_web(app, WEB_HOST, settings.parley_port, stopping)
+    port = settings.parley_port
+    return Gateway(
+        lambda stopping: serve_web(app, WEB_HOST, port, stopping), answers([f"http://{WEB_HOST}:{port}/health"])
+    )
 
 
-async def _slack(settings: Settings, intake: Intake, stopping: asyncio.Event) -> None:
+def _slack(settings: Settings, intake: Intake) -> Gateway:
     with needs("slack", "Slack", "SLACK_BOT_TOKEN"):
         from bots.slack.connection import SlackSettings  # noqa: PLC0415
         from bots.slack.gateway import SlackGateway  # noqa: PLC0415
 
     asked = SlackSettings(secret(settings.slack_bot_token), secret(settings.slack_app_token), settings.slack_api_url)
-    await SlackGateway(asked, intake).run(stopping)
+    gateway = SlackGateway(asked, intake)
+
+    async def hears() -> str:
+        return "" if gateway.connected.is_set() else "no socket is connected"
+
+    return Gateway(gateway.run, hears)
 
 
-async def _discord(settings: Settings, stores: Stores, intake: Intake, stopping: asyncio.Event) -> None:
+def _discord(settings: Settings, stores: Stores, intake: Intake) -> Gateway:
     with needs("discord", "Discord", "DISCORD_TOKEN"):
         from bots.discord.gateway import DiscordGateway, GatewaySettings  # noqa: PLC0415
 
@@ -69,26 +98,29 @@ async def _discord(settings: Settings, stores: Stores, intake: Intake, stopping:
         settings.discord_gateway_url,
         message_content=settings.discord_message_content,
     )
-    await DiscordGateway(asked, intake, stores.mailbox).run(stopping)
+    gateway = DiscordGateway(asked, intake, stores.mailbox)
+
+    async def hears() -> str:
+        return ""
+
+    return Gateway(gateway.run, hears)
 
 
-async def run_worker(settings: Settings, stopping: asyncio.Event) -> None:
-    """Answers what waits in the mailbox and writes the log, until `stopping` is set and both are drained.
+async def run_worker(settings: Settings, stopping: asyncio.Event, *, log: bool = True) -> None:
+    """Answers what waits in the mailbox, and with `log` writes the log, until `stopping` is set and both are drained.
 
     Raises:
         SetupError: a store cannot be used as it is set up.
     """
-    await prepare_ledger(settings)
     async with (
+        _ledger_if(settings, wanted=log) as ledger,
+        open_outside(settings, "worker") as outside,
         open_stores(settings) as stores,
-        open_ledger(settings) as ledger,
         open_couriers(settings, stores) as couriers,
-        open_answerer(settings, couriers) as kit,
+        open_answerer(settings, couriers, outside, limits_of(settings, stores)) as kit,
     ):
-        pace = Pace(slots=settings.worker_slots, lease_s=settings.lease_s)
-        worker = Worker(stores.mailbox, kit, stopping, pace)
+        worker = Worker(stores.mailbox, kit, stopping, Pace(slots=settings.worker_slots, lease_s=settings.lease_s))
         answered = asyncio.Event()  # the log is drained after the last answer
-        writer = LogWriter(stores.log_stream, ledger, kit.worker, answered)
 
         async def answer_all() -> None:
             try:
@@ -97,11 +129,49 @@ async def run_worker(settings: Settings, stopping: asyncio.Event) -> None:
             finally:
                 answered.set()
 
-        await together(stopping, answer_all(), writer.run())
+        checks = {"model": _model_answers(settings), **({"log": ledger.check} if ledger else {})}
+        async with watched(settings, outside, stores.depth, checks, stopping):
+            writing = [log_writer(stores, ledger, outside, answered).run()] if ledger else []
+            await together(stopping, answer_all(), *writing)
 
 
-async def prepare_ledger(settings: Settings) -> None:
-    """Brings the tables up to date.
+async def run_log(settings: Settings, stopping: asyncio.Event) -> None:
+    """Writes the log alone, until `stopping` is set and nothing waits to be written.
+
+    Raises:
+        SetupError: a store cannot be used as it is set up.
+    """
+    async with (
+        _prepared_ledger(settings) as ledger,
+        open_outside(settings, "log") as outside,
+        open_stores(settings) as stores,
+        watched(settings, outside, stores.depth, {"log": ledger.check}, stopping),
+    ):
+        await log_writer(stores, ledger, outside, stopping).run()
+
+
+def log_writer(stores: Stores, ledger: SqlLedger, outside: Outside, stopping: asyncio.Event) -> LogWriter:
+    """What moves the log from Redis into SQL."""
+    return LogWriter(stores.log_stream, ledger, worker_name(), stopping, meter=outside.meters, tracer=outside.tracer)
+
+
+def _model_answers(settings: Settings) -> Check:
+    roots = [url.rstrip("/").removesuffix("/v1") for url in settings.model_urls]
+    return answers([f"{root}/v1/models" for root in roots], key=secret(settings.model_api_key))
+
+
+@asynccontextmanager
+async def _ledger_if(settings: Settings, *, wanted: bool) -> AsyncIterator[SqlLedger | None]:
+    if not wanted:
+        yield None
+        return
+    async with _prepared_ledger(settings) as ledger:
+        yield ledger
+
+
+@asynccontextmanager
+async def _prepared_ledger(settings: Settings) -> AsyncIterator[SqlLedger]:
+    """The log, its tables brought up to date.
 
     Raises:
         SetupError: the database cannot be reached, or is none that Parley knows.
@@ -111,3 +181,5 @@ async def prepare_ledger(settings: Settings) -> None:
     except (StoreUnavailable, ValueError) as error:
         name = "DATABASE_URL" if settings.database_url else f"PARLEY_HOME={settings.home}"
         raise SetupError(f"{name}: {error}") from error
+    async with open_ledger(settings) as ledger:
+        yield ledger

@@ -6,8 +6,9 @@ from collections.abc import Iterable
 
 import structlog
 
-from parley.compose import needs, secret
+from parley.compose import secret
 from parley.errors import SetupError
+from parley.extras import needs
 from parley.settings import Settings
 
 _log = structlog.get_logger(__name__)

@@ -73,7 +73,7 @@ class Settings(BaseSettings):
     lease_s: float = Field(default=15.0, ge=1.0)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     watch_host: str = "127.0.0.1"
-    watch_port: int | None = Field(default=None, ge=1, le=65535)
+    watch_port: int | None = Field(default=None, ge=1, le=65534)
     otel_exporter_otlp_endpoint: str | None = None
     parley_failpoint: str = ""
 
@@ -176,6 +176,12 @@ class Settings(BaseSettings):
     def discord_on(self) -> bool:
         """Whether Discord's token is set."""
         return self.discord_token is not None
+
+    @property
+    def platforms(self) -> list[str]:
+        """The platforms that are switched on."""
+        switched = {"slack": self.slack_on, "discord": self.discord_on}
+        return ["web", "terminal", *(name for name, on in switched.items() if on)]
 
 
 def load_settings() -> Settings:

@@ -36,9 +36,9 @@ async def run_up(settings: Settings, say: Say, stopping: asyncio.Event) -> None:
         check_port(settings.parley_port)
         supervisor = Supervisor(settings.home / "logs", say, stopping)
         try:
-            host = await _start_all(supervisor, settings, say)
+            host, watch = await _start_all(supervisor, settings, say)
             if not stopping.is_set():
-                announce(settings, await describe_host(host), say)
+                announce(settings, await describe_host(host), watch, say)
             await supervisor.watch()
         finally:
             if stopping.is_set():
@@ -49,18 +49,20 @@ async def run_up(settings: Settings, say: Say, stopping: asyncio.Event) -> None:
     say("Stopped. Everything is kept: the next start goes on where this one ends.")
 
 
-async def _start_all(supervisor: Supervisor, settings: Settings, say: Say) -> HostAddress:
+async def _start_all(supervisor: Supervisor, settings: Settings, say: Say) -> tuple[HostAddress, dict[str, int]]:
     """The mailbox first, then the rest side by side; stopping goes from the worker to the mailbox."""
     if settings.redis_url is None:
         await supervisor.start(valkey_part(settings))
     host = _host_address(settings)
-    environment = child_environment(_decided(settings, host))
-    parts = [bot_part(settings, environment), worker_part(environment)]
+    decided = _decided(settings, host)
+    watch = watch_ports(settings)
+    environments = {name: child_environment({**decided, "WATCH_PORT": str(port)}) for name, port in watch.items()}
+    parts = [bot_part(settings, environments["bot"]), worker_part(environments["worker"])]
     if settings.model_url is None:
         say("Loading the model ...")
-        parts.insert(0, host_part(host, environment))
+        parts.insert(0, host_part(host, child_environment(decided)))
     await supervisor.start(*parts)
-    return host
+    return host, watch
 
 
 def _host_address(settings: Settings) -> HostAddress:
@@ -125,6 +127,14 @@ async def _healthy(url: str) -> bool:
             return response.status == 200
     except (aiohttp.ClientError, TimeoutError):
         return False
+
+
+def watch_ports(settings: Settings) -> dict[str, int]:
+    """Where each part shows its /health, /ready and /metrics: from WATCH_PORT on, or at free ports."""
+    names = ("bot", "worker")
+    if settings.watch_port is None:
+        return {name: free_port() for name in names}
+    return {name: settings.watch_port + offset for offset, name in enumerate(names)}
 
 
 def check_port(port: int) -> None:

@@ -36,6 +36,13 @@ class SqlLedger:
         """Closes the engine's connections."""
         await self._engine.dispose()
 
+    async def check(self) -> str:
+        """Returns "" when the database answers. Raises StoreUnavailable."""
+        with in_our_words():
+            async with self._engine.connect() as connection:
+                await connection.execute(select(interaction.c.turn_id).limit(1))
+        return ""
+
     async def record(self, interactions: Sequence[Interaction]) -> None:
         """See `Ledger.record`. NUL is dropped from texts, half a surrogate pair becomes U+FFFD.
 

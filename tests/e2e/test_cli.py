@@ -142,4 +142,4 @@ async def test_help_names_all_commands(home: Home) -> None:
     code, out, _ = await home.run("--help")
 
     assert code == 0
-    assert all(name in out for name in ("up", "bot", "worker", "host", "chat", "ask", "check", "models"))
+    assert all(name in out for name in ("up", "bot", "worker", "log", "host", "chat", "ask", "check", "models"))
