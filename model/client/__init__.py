@@ -1,6 +1,8 @@
 """The client of model hosts that speak the OpenAI dialect; needs no torch."""
 
+from model.client.fleet import HostFleet, open_fleet
+from model.client.health import BackOff
 from model.client.host import HttpModelHost
-from model.client.timing import RetryBudget, Timeouts
+from model.client.timing import Retries, Timeouts
 
-__all__ = ["HttpModelHost", "RetryBudget", "Timeouts"]
+__all__ = ["BackOff", "HostFleet", "HttpModelHost", "Retries", "Timeouts", "open_fleet"]

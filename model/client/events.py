@@ -20,6 +20,7 @@ class AnswerReader:
     reason: str | None = None
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    fingerprint: str = ""
     done: bool = False
 
     def take(self, line: str) -> Piece | None:
@@ -33,9 +34,9 @@ class AnswerReader:
         chunk = _chunk(data)
         if chunk.get("error"):
             raise AnswerBroken(f"The host broke off its answer: {_reason(chunk['error'])}")
+        self.fingerprint = str(chunk.get("system_fingerprint") or self.fingerprint)
         self._take_usage(chunk.get("usage"))
-        choices = chunk.get("choices") or []
-        return self._take_choice(choices[0]) if choices else None
+        return self._take_choice(_first(chunk.get("choices")))
 
     def finish(self) -> Finish:
         """The end of a stream that has been read to its last line. Raises AnswerBroken."""
@@ -47,24 +48,34 @@ class AnswerReader:
 
     def _take_usage(self, usage: Any) -> None:
         if isinstance(usage, dict):
-            self.prompt_tokens = usage.get("prompt_tokens", self.prompt_tokens)
-            self.completion_tokens = usage.get("completion_tokens", self.completion_tokens)
+            self.prompt_tokens = _count(usage.get("prompt_tokens"), self.prompt_tokens)
+            self.completion_tokens = _count(usage.get("completion_tokens"), self.completion_tokens)
 
-    def _take_choice(self, choice: Any) -> Piece | None:
+    def _take_choice(self, choice: dict[str, Any]) -> Piece | None:
         if choice.get("finish_reason"):
-            self.reason = choice["finish_reason"]
-        text = (choice.get("delta") or {}).get("content")
-        return Piece(text) if text else None
+            self.reason = str(choice["finish_reason"])
+        delta = choice.get("delta")
+        text = delta.get("content") if isinstance(delta, dict) else None
+        return Piece(text) if text and isinstance(text, str) else None
 
 
 def _chunk(data: str) -> dict[str, Any]:
     try:
         chunk = json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         chunk = None
     if not isinstance(chunk, dict):
         raise AnswerBroken("The host sent a line that is no JSON object.")
     return chunk
+
+
+def _first(choices: Any) -> dict[str, Any]:
+    """The first choice; empty in a chunk that carries counts only, or something that we do not know."""
+    return choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
+
+
+def _count(tokens: Any, otherwise: int | None) -> int | None:
+    return tokens if isinstance(tokens, int) and tokens >= 0 else otherwise
 
 
 def _reason(error: Any) -> str:

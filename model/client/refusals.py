@@ -7,31 +7,39 @@ import re
 from typing import Any
 
 from core.chat.errors import HostError, HostRefused, HostUnavailable, PromptTooLong
+from model.client.errors import Overloaded, UnknownModel
+from model.client.timing import seconds_of
 
-RETRYABLE = frozenset({429, 502, 503, 504})
+_ASKS_FOR_TIME = frozenset({429, 502, 503, 504})
 
 _CONTEXT = re.compile(r"(?:context length is|maximum context length of|context holds)\s+(\d+)")
 _PROMPT = re.compile(r"(?:prompt has|resulted in|requested|passed|contains at least)\s+(\d+)")
 
 
-def translate(status: int, body: str, url: str, model: str) -> HostError:
+def translate(status: int, body: str, url: str, retry_after: str | None = None, model: str = "") -> HostError:
     """The error for an answer with `status` and `body` from `url`; PromptTooLong carries the host's figures."""
     error = _error(body)
     message = str(error.get("message") or f"HTTP {status}")
     if status == 400 and _is_too_long(error, message):
         return PromptTooLong(_figure(error, "prompt_tokens", _PROMPT), _figure(error, "context_tokens", _CONTEXT))
-    if status in RETRYABLE or status >= 500:
-        return HostUnavailable(f"The model host at {url} answered {status}: {message}")
-    return HostRefused(_remedy(status, url, model) or f"The model host at {url} refused the request: {message}")
+    answered = f"The model host at {url} answered {status}: {message}"
+    if status in _ASKS_FOR_TIME:
+        return Overloaded(answered, seconds_of(retry_after), full=status == 429)
+    if status >= 500:
+        return HostUnavailable(answered)
+    if status == 404:
+        what = f"model {model!r}" if model else "such model"
+        return UnknownModel(
+            f"The model host at {url} knows no {what}, or is no OpenAI endpoint; check MODEL_URL and MODEL."
+        )
+    return HostRefused(_remedy(status, url) or f"The model host at {url} refused the request: {message}")
 
 
-def _remedy(status: int, url: str, model: str) -> str:
+def _remedy(status: int, url: str) -> str:
     if 300 <= status < 400:
         return f"The model host at {url} redirects elsewhere; put the final address into MODEL_URL."
     if status in {401, 403}:
         return f"The model host at {url} does not accept the key; check MODEL_API_KEY."
-    if status == 404:
-        return f"The model host at {url} knows no model {model!r}, or is no OpenAI endpoint; check MODEL_URL and MODEL."
     return ""
 
 

@@ -32,7 +32,11 @@ class Fault(StrEnum):
     UNAUTHORIZED = "unauthorized"  # 401
     UNKNOWN_MODEL = "unknown model"  # 404
     REDIRECT = "redirect"  # 307 to elsewhere
+    FROZEN = "frozen"  # the connection is taken, and then nothing
+    HANG_UP = "hang up"  # the connection breaks before the headers
     SILENT = "silent"  # headers, then nothing
+    MURMUR = "murmur"  # headers, then comments without end
+    LOST = "lost"  # headers, then the connection breaks before any text
     STALL = "stall"  # one piece, then nothing
     CUT = "cut"  # all pieces, then the connection ends, without finish_reason or [DONE]
     NO_DONE = "no done"  # finish_reason, but no [DONE]
@@ -40,6 +44,7 @@ class Fault(StrEnum):
     ABORT = "abort"  # finish_reason "abort" and [DONE], as vLLM does when it drops a request
     ERROR_EVENT = "error event"  # one piece, then an error object inside the stream
     GARBAGE = "garbage"  # a data line that is no JSON
+    ODD = "odd"  # JSON whose every field is of another kind than agreed, and then [DONE]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +54,7 @@ class Recorded:
     path: str
     headers: Mapping[str, str]
     body: Any
+    peer: Any = None
 
 
 def count_words(text: str) -> int:
@@ -100,6 +106,8 @@ class StubHost:
         self.finish_reason = "stop"
         self.gate = asyncio.Event()  # while cleared, no piece is sent
         self.gate.set()
+        self.thaw = asyncio.Event()  # while cleared, nothing is answered at all
+        self.thaw.set()
         self._changed = asyncio.Condition()
         self._runner: web.AppRunner | None = None
 
@@ -139,11 +147,27 @@ class StubHost:
         if self._runner is not None:
             await self._runner.cleanup()
 
+    async def kill(self) -> None:
+        """Dies at once: answers under way break off, and nobody listens any more. `revive` starts it again."""
+        assert self._runner is not None
+        for site in list(self._runner.sites):
+            await site.stop()
+        assert self._runner.server is not None
+        for connection in self._runner.server.connections:
+            if connection.transport is not None:
+                connection.transport.abort()
+        await self.__aexit__()
+
+    async def revive(self) -> None:
+        """Listens again, at the same address."""
+        await self.__aenter__()
+
     @web.middleware
     async def _record(self, request: web.Request, handler: Any) -> web.StreamResponse:
         text = await request.text()
-        self.requests.append(Recorded(request.path, dict(request.headers), json.loads(text) if text else None))
+        self.requests.append(_recorded(request, text))
         await self._tell()
+        await self.thaw.wait()
         if (
             self.api_key
             and request.path != "/health"
@@ -176,11 +200,17 @@ class StubHost:
     async def _chat(self, request: web.Request) -> web.StreamResponse:
         body = json.loads(await request.text())
         fault = self.faults.popleft() if self.faults else self.always
+        if body.get("model", self.model) not in {"", self.model}:
+            fault = Fault.UNKNOWN_MODEL
         if fault is not None and (refusal := self._refusal(fault)) is not None:
             return refusal
         self.open_streams += 1
         try:
             await self._tell()
+            if fault is Fault.FROZEN:
+                await asyncio.Event().wait()
+            if fault is Fault.HANG_UP:
+                _abort(request)
             return await (self._stream if body.get("stream") else self._whole)(request, body, fault)
         finally:
             self.open_streams -= 1
@@ -221,8 +251,8 @@ class StubHost:
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"})
         await response.prepare(request)
         pieces = self._pieces(body)
-        if fault is Fault.SILENT:
-            await asyncio.Event().wait()
+        if await self._break_off_before(request, response, fault):
+            return response
         await self._send(response, {"role": "assistant", "content": ""})
         for number, piece in enumerate(pieces):
             await self.gate.wait()
@@ -240,6 +270,21 @@ class StubHost:
             await response.write(b"data: [DONE]\n\n")
         return response
 
+    async def _break_off_before(self, request: web.Request, response: web.StreamResponse, fault: Fault | None) -> bool:
+        if fault is Fault.SILENT:
+            await asyncio.Event().wait()
+        while fault is Fault.MURMUR:
+            await response.write(b": waiting\n\n")
+            await asyncio.sleep(0.02)
+        if fault is Fault.LOST:
+            _abort(request)
+        if fault is Fault.ODD:
+            for odd in _ODDITIES:
+                await _event(response, odd)
+            await response.write(b"data: [DONE]\n\n")
+            return True
+        return False
+
     async def _break_off(self, request: web.Request, response: web.StreamResponse, fault: Fault | None) -> bool:
         if fault is Fault.STALL:
             await asyncio.Event().wait()
@@ -249,19 +294,37 @@ class StubHost:
             await _event(response, {"error": {"message": "The engine died.", "type": "server_error", "code": 500}})
             await response.write(b"data: [DONE]\n\n")
             return True
-        if fault is Fault.RESET and request.transport is not None:
-            request.transport.abort()
+        if fault is Fault.RESET:
+            _abort(request)
             return True
         return False
 
     async def _send(self, response: web.StreamResponse, delta: dict[str, str], reason: str | None = None) -> None:
         choice = {"index": 0, "delta": delta, "finish_reason": reason}
         head = {"id": "chatcmpl-stub", "object": "chat.completion.chunk", "created": 0, "model": self.model}
-        await _event(response, head | {"choices": [choice]})
+        await _event(response, head | {"system_fingerprint": self.version, "choices": [choice]})
 
     async def _tell(self) -> None:
         async with self._changed:
             self._changed.notify_all()
+
+
+_ODDITIES: tuple[dict[str, Any], ...] = (
+    {"choices": {"0": "text"}},
+    {"choices": ["text"], "usage": [1]},
+    {"choices": [{"delta": "text", "finish_reason": 7}], "usage": {"prompt_tokens": "many"}},
+    {"choices": [{"delta": {"content": ["text"]}}], "system_fingerprint": 3},
+)
+
+
+def _recorded(request: web.Request, text: str) -> Recorded:
+    peer = request.transport.get_extra_info("peername") if request.transport else None
+    return Recorded(request.path, dict(request.headers), json.loads(text) if text else None, peer)
+
+
+def _abort(request: web.Request) -> None:
+    if request.transport is not None:
+        request.transport.abort()
 
 
 async def _event(response: web.StreamResponse, payload: Mapping[str, Any]) -> None:

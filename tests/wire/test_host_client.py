@@ -1,139 +1,151 @@
-"""The client of model hosts against the stub host, over real sockets: every way in which a host can fail."""
+"""The client of one model host against the stub host, over real sockets: every way in which a host can fail."""
 
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
-from typing import Any
 
 import aiohttp
 import pytest
 
-from core.chat.errors import AnswerBroken, HostRefused, HostUnavailable, PromptTooLong
-from core.chat.interaction import PromptMessage, Sampling
-from core.chat.ports import Finish, Piece
-from model.client import HttpModelHost, RetryBudget, Timeouts
+from core.chat.errors import AnswerBroken, HostError, HostRefused, HostUnavailable, PromptTooLong
+from core.chat.ports import Finish, ModelInfo, Piece
+from model.client import Timeouts
+from model.client.errors import Overloaded, Stalled, UnknownModel, Unreachable
+from tests.support.asking import MESSAGES, SAMPLING, Ticking, client, read
 from tests.support.stub_host import MESSAGE_OVERHEAD, PROMPT_OVERHEAD, Fault, StubHost, count_prompt
 
-MESSAGES = (PromptMessage("system", "Be kind."), PromptMessage("user", "Hello?"))
-SAMPLING = Sampling(temperature=0.5, top_p=0.9, max_tokens=64, seed=7)
-QUICK = Timeouts(connect_s=1.0, first_token_s=0.3, between_tokens_s=0.3, total_s=5.0, ask_s=1.0)
-NO_PAUSE = RetryBudget(tries=3, wait_s=10.0, first_pause_s=0.0)
+TRACE = "00-11111111111111111111111111111111-2222222222222222-01"
 
 
 @pytest.fixture
-async def session() -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession() as session:
-        yield session
+async def http() -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession() as http:
+        yield http
 
 
-def client(host: StubHost, session: aiohttp.ClientSession, **changes: Any) -> HttpModelHost:
-    options: dict[str, Any] = {"timeouts": QUICK, "retries": NO_PAUSE} | changes
-    return HttpModelHost(options.pop("url", host.url), options.pop("api_key", ""), session, **options)
+# ── answers ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def read(host: HttpModelHost) -> tuple[str, Finish]:
-    parts = [part async for part in host.stream(MESSAGES, SAMPLING, "web:a:b:c")]
-    assert isinstance(parts[-1], Finish)
-    return "".join(part.text for part in parts[:-1] if isinstance(part, Piece)), parts[-1]
-
-
-async def test_answer_arrives_in_pieces_then_one_finish_with_usage(session: aiohttp.ClientSession) -> None:
-    async with StubHost(["Hel", "lo ", "wörld 😀"]) as host:
-        parts = [part async for part in client(host, session).stream(MESSAGES, SAMPLING, "s")]
+async def test_answer_is_its_model_its_pieces_and_one_finish_with_usage(http: aiohttp.ClientSession) -> None:
+    async with StubHost(["Hel", "lo ", "wörld 😀"], version="v9") as host:
+        parts = [part async for part in client(host, http).stream(MESSAGES, SAMPLING, "s")]
 
     prompt = count_prompt([{"content": message.content} for message in MESSAGES])
-    assert parts == [Piece("Hel"), Piece("lo "), Piece("wörld 😀"), Finish("stop", prompt, 3)]
+    info = ModelInfo("stub-model", "v9", 4096, MESSAGE_OVERHEAD, PROMPT_OVERHEAD, exact=True)
+    assert parts == [info, Piece("Hel"), Piece("lo "), Piece("wörld 😀"), Finish("stop", prompt, 3)]
 
 
-async def test_request_carries_the_sampling_the_session_and_the_key(session: aiohttp.ClientSession) -> None:
+async def test_request_carries_the_sampling_the_session_the_trace_and_the_key(http: aiohttp.ClientSession) -> None:
     async with StubHost(api_key="k-1") as host:
-        await read(client(host, session, api_key="k-1"))
+        await read(client(host, http, api_key="k-1"), "web:a:b:c", TRACE)
 
         sent = host.requests[-1]
     assert sent.headers["x-session-id"] == "web:a:b:c"
+    assert sent.headers["traceparent"] == TRACE
     assert sent.headers["Authorization"] == "Bearer k-1"
     assert sent.body["stream_options"] == {"include_usage": True}
     asked = {name: sent.body[name] for name in ("model", "temperature", "top_p", "max_tokens", "seed")}
     assert asked == {"model": "stub-model", "temperature": 0.5, "top_p": 0.9, "max_tokens": 64, "seed": 7}
 
 
+async def test_without_a_trace_no_trace_is_claimed(http: aiohttp.ClientSession) -> None:
+    async with StubHost() as host:
+        await read(client(host, http))
+
+        assert "traceparent" not in host.requests[-1].headers
+
+
 @pytest.mark.parametrize("tail", ["", "/", "/v1", "/v1/"])
-async def test_url_is_taken_with_or_without_its_closing_v1(session: aiohttp.ClientSession, tail: str) -> None:
+async def test_url_is_taken_with_or_without_its_closing_v1(http: aiohttp.ClientSession, tail: str) -> None:
     async with StubHost("Yes.") as host:
-        url = host.url.removesuffix("/v1") + tail
+        answer = await read(client(host, http, url=host.url.removesuffix("/v1") + tail))
 
-        text, _ = await read(client(host, session, url=url))
-
-    assert text == "Yes."
+    assert answer.text == "Yes."
 
 
-async def test_length_is_a_proper_end(session: aiohttp.ClientSession) -> None:
+async def test_length_is_a_proper_end(http: aiohttp.ClientSession) -> None:
     async with StubHost("Cut off") as host:
         host.finish_reason = "length"
 
-        _, finish = await read(client(host, session))
+        answer = await read(client(host, http))
 
-    assert finish.reason == "length"
-
-
-@pytest.mark.parametrize("fault", [Fault.BUSY, Fault.LOADING, Fault.BAD_GATEWAY])
-async def test_busy_host_is_asked_again_before_any_text(session: aiohttp.ClientSession, fault: Fault) -> None:
-    async with StubHost("There.", faults=[fault, fault]) as host:
-        text, _ = await read(client(host, session))
-
-        assert text == "There."
-        assert len(host.chats) == 3
+    assert answer.finish.reason == "length"
 
 
-async def test_host_that_stays_busy_is_unavailable_after_three_tries(session: aiohttp.ClientSession) -> None:
-    async with StubHost(always=Fault.BUSY) as host:
-        with pytest.raises(HostUnavailable, match="429"):
-            await read(client(host, session))
-
-        assert len(host.chats) == 3
-
-
-async def test_retry_after_is_honoured(session: aiohttp.ClientSession) -> None:
-    async with StubHost(faults=[Fault.BUSY], retry_after="0.4") as host:
-        begun = time.monotonic()
-        await read(client(host, session))
-
-    assert time.monotonic() - begun >= 0.4
-
-
-async def test_retry_after_beyond_the_budget_is_not_waited_for(session: aiohttp.ClientSession) -> None:
-    async with StubHost(faults=[Fault.BUSY], retry_after="60") as host:
-        begun = time.monotonic()
-        with pytest.raises(HostUnavailable):
-            await read(client(host, session))
-
-        assert len(host.chats) == 1
-    assert time.monotonic() - begun < 5
-
-
-async def test_crash_of_the_host_is_not_asked_again(session: aiohttp.ClientSession) -> None:
-    async with StubHost(faults=[Fault.CRASHED]) as host:
-        with pytest.raises(HostUnavailable):
-            await read(client(host, session))
-
-        assert len(host.chats) == 1
-
-
-async def test_host_that_went_away_is_unavailable(session: aiohttp.ClientSession) -> None:
+async def test_connection_of_a_whole_answer_serves_the_next(http: aiohttp.ClientSession) -> None:
     async with StubHost() as host:
-        ours = client(host, session)
+        ours = client(host, http)
+
+        for _ in range(3):
+            await read(ours)
+
+        assert len({request.peer for request in host.requests}) == 1
+
+
+# ── refusals and troubles ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+ERRORS: dict[Fault, type[HostError]] = {
+    Fault.BUSY: Overloaded,
+    Fault.LOADING: Overloaded,
+    Fault.BAD_GATEWAY: Overloaded,
+    Fault.CRASHED: HostUnavailable,
+    Fault.HANG_UP: Unreachable,
+    Fault.FROZEN: Stalled,
+    Fault.SILENT: Stalled,
+    Fault.MURMUR: Stalled,
+    Fault.STALL: Stalled,
+    Fault.LOST: AnswerBroken,
+    Fault.RESET: AnswerBroken,
+    Fault.CUT: AnswerBroken,
+    Fault.NO_DONE: AnswerBroken,
+    Fault.ABORT: AnswerBroken,
+    Fault.ERROR_EVENT: AnswerBroken,
+    Fault.GARBAGE: AnswerBroken,
+    Fault.ODD: AnswerBroken,
+    Fault.TOO_LONG: PromptTooLong,
+    Fault.UNAUTHORIZED: HostRefused,
+    Fault.UNKNOWN_MODEL: UnknownModel,
+    Fault.REDIRECT: HostRefused,
+}
+
+
+@pytest.mark.parametrize("fault", list(Fault))
+async def test_each_fault_has_its_error_and_leaves_no_answer_behind(http: aiohttp.ClientSession, fault: Fault) -> None:
+    async with StubHost("One two.", always=fault) as host:
+        with pytest.raises(HostError) as caught:
+            await read(client(host, http))
+
+        await host.wait_streams(0)
+        assert type(caught.value) is ERRORS[fault]
+        assert len(host.chats) == 1
+
+
+@pytest.mark.parametrize(("header", "seconds"), [("7", 7.0), ("soon", None), ("86400", 60.0)])
+async def test_time_that_a_host_asks_for_is_kept_and_bounded(
+    http: aiohttp.ClientSession, header: str, seconds: float | None
+) -> None:
+    async with StubHost(always=Fault.BUSY, retry_after=header) as host:
+        with pytest.raises(Overloaded) as caught:
+            await read(client(host, http))
+
+    assert (caught.value.retry_after_s, caught.value.full) == (seconds, True)
+
+
+async def test_host_that_went_away_is_unreachable(http: aiohttp.ClientSession) -> None:
+    async with StubHost() as host:
+        ours = client(host, http)
         await read(ours)
 
-    with pytest.raises(HostUnavailable, match="MODEL_URL"):
+    with pytest.raises(Unreachable, match="MODEL_URL"):
         await read(ours)
 
 
-async def test_prompt_over_the_context_carries_the_figures(session: aiohttp.ClientSession) -> None:
+async def test_prompt_over_the_context_carries_the_figures(http: aiohttp.ClientSession) -> None:
     async with StubHost(always=Fault.TOO_LONG, context_tokens=2048) as host:
         with pytest.raises(PromptTooLong) as caught:
-            await read(client(host, session))
+            await read(client(host, http))
 
     assert (caught.value.prompt_tokens, caught.value.context_tokens) == (9000, 2048)
 
@@ -142,56 +154,38 @@ async def test_prompt_over_the_context_carries_the_figures(session: aiohttp.Clie
     ("fault", "setting"),
     [(Fault.UNAUTHORIZED, "MODEL_API_KEY"), (Fault.UNKNOWN_MODEL, "MODEL"), (Fault.REDIRECT, "MODEL_URL")],
 )
-async def test_refusal_names_the_setting(session: aiohttp.ClientSession, fault: Fault, setting: str) -> None:
+async def test_refusal_names_the_setting(http: aiohttp.ClientSession, fault: Fault, setting: str) -> None:
     async with StubHost(always=fault) as host:
         with pytest.raises(HostRefused, match=setting):
-            await read(client(host, session))
-
-        assert len(host.chats) == 1
+            await read(client(host, http))
 
 
-async def test_wrong_key_is_told_when_the_model_is_asked_for(session: aiohttp.ClientSession) -> None:
-    async with StubHost(api_key="right") as host:
-        with pytest.raises(HostRefused, match="MODEL_API_KEY"):
-            await client(host, session, api_key="wrong").describe()
+async def test_redirect_is_not_followed(http: aiohttp.ClientSession) -> None:
+    async with StubHost(always=Fault.REDIRECT) as host:
+        with pytest.raises(HostRefused):
+            await read(client(host, http))
+
+        assert not [request for request in host.requests if "elsewhere" in request.path]
 
 
-async def test_unknown_model_is_told_with_what_there_is(session: aiohttp.ClientSession) -> None:
-    async with StubHost() as host:
-        with pytest.raises(HostRefused, match=r"stub-model.*MODEL"):
-            await client(host, session, model="other").describe()
-
-
-@pytest.mark.parametrize(
-    "fault",
-    [Fault.CUT, Fault.NO_DONE, Fault.RESET, Fault.ABORT, Fault.ERROR_EVENT, Fault.GARBAGE, Fault.STALL, Fault.SILENT],
-)
-async def test_answer_without_a_proper_end_is_broken(session: aiohttp.ClientSession, fault: Fault) -> None:
-    async with StubHost("One two.", always=fault) as host:
-        with pytest.raises(AnswerBroken):
-            await read(client(host, session))
-
-        await host.wait_streams(0)
-        assert len(host.chats) == 1
-
-
-async def test_answer_that_never_ends_is_broken_at_its_total_time(session: aiohttp.ClientSession) -> None:
-    timeouts = Timeouts(first_token_s=1.0, between_tokens_s=1.0, total_s=0.5, ask_s=1.0)
+async def test_answer_that_never_ends_is_broken_at_its_total_time(http: aiohttp.ClientSession) -> None:
+    timeouts = Timeouts(first_token_s=30.0, between_tokens_s=30.0, total_s=0.5, ask_s=30.0)
     async with StubHost(["la "] * 1000, delay_s=0.02) as host:
-        with pytest.raises(AnswerBroken):
-            await read(client(host, session, timeouts=timeouts))
+        with pytest.raises(AnswerBroken, match="not done") as caught:
+            await read(client(host, http, timeouts=timeouts))
 
         await host.wait_streams(0)
+    assert not isinstance(caught.value, Stalled)
 
 
-async def test_closing_the_answer_frees_the_slot(session: aiohttp.ClientSession) -> None:
+# ── whoever leaves frees the slot ───────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_closing_the_answer_frees_the_slot(http: aiohttp.ClientSession) -> None:
     async with StubHost("One two three four.") as host:
-        parts = client(host, session).stream(MESSAGES, SAMPLING, "s")
-        host.gate.clear()
-        first = asyncio.ensure_future(anext(parts))
-        await host.wait_streams(1)
-        host.gate.set()
-        assert await first == Piece("One ")
+        parts = client(host, http).stream(MESSAGES, SAMPLING, "s")
+        assert isinstance(await anext(parts), ModelInfo)
+        assert await anext(parts) == Piece("One ")
         host.gate.clear()
 
         await parts.aclose()
@@ -199,9 +193,9 @@ async def test_closing_the_answer_frees_the_slot(session: aiohttp.ClientSession)
         await host.wait_streams(0, timeout_s=2.0)
 
 
-async def test_cancelling_while_waiting_for_the_first_token_frees_the_slot(session: aiohttp.ClientSession) -> None:
+async def test_cancelling_while_waiting_for_the_first_token_frees_the_slot(http: aiohttp.ClientSession) -> None:
     async with StubHost(always=Fault.SILENT) as host:
-        reading = asyncio.ensure_future(read(client(host, session, timeouts=Timeouts())))
+        reading = asyncio.ensure_future(read(client(host, http, timeouts=Timeouts())))
         await host.wait_streams(1)
 
         reading.cancel()
@@ -209,22 +203,36 @@ async def test_cancelling_while_waiting_for_the_first_token_frees_the_slot(sessi
         await host.wait_streams(0, timeout_s=2.0)
 
 
-async def test_host_is_described_with_measured_overheads(session: aiohttp.ClientSession) -> None:
-    async with StubHost(context_tokens=2048, version="v9") as host:
-        info = await client(host, session).describe()
-
-    assert (info.id, info.version, info.context_tokens, info.exact) == ("stub-model", "v9", 2048, True)
-    assert (info.message_overhead_tokens, info.prompt_overhead_tokens) == (MESSAGE_OVERHEAD, PROMPT_OVERHEAD)
+# ── what the host says of its model ─────────────────────────────────────────────────────────────────────────────────
 
 
-async def test_tokens_are_counted_by_the_host(session: aiohttp.ClientSession) -> None:
+async def test_wrong_key_is_told_when_the_model_is_asked_for(http: aiohttp.ClientSession) -> None:
+    async with StubHost(api_key="right") as host:
+        with pytest.raises(HostRefused, match="MODEL_API_KEY"):
+            await client(host, http, api_key="wrong").describe()
+
+
+async def test_unknown_model_is_told_with_what_there_is(http: aiohttp.ClientSession) -> None:
     async with StubHost() as host:
-        assert await client(host, session).count_tokens("one two, three") == 4
+        with pytest.raises(HostRefused, match=r"stub-model.*MODEL"):
+            await client(host, http, model="other").describe()
 
 
-async def test_host_that_cannot_count_gets_a_stated_upper_bound(session: aiohttp.ClientSession) -> None:
+async def test_host_is_described_with_measured_overheads(http: aiohttp.ClientSession) -> None:
+    async with StubHost(context_tokens=2048, version="v9") as host:
+        info = await client(host, http).describe()
+
+    assert info == ModelInfo("stub-model", "v9", 2048, MESSAGE_OVERHEAD, PROMPT_OVERHEAD, exact=True)
+
+
+async def test_tokens_are_counted_by_the_host(http: aiohttp.ClientSession) -> None:
+    async with StubHost() as host:
+        assert await client(host, http).count_tokens("one two, three") == 4
+
+
+async def test_host_that_cannot_count_gets_a_stated_upper_bound(http: aiohttp.ClientSession) -> None:
     async with StubHost(tokenize=False, context_tokens=None) as host:
-        ours = client(host, session, context_tokens=1000)
+        ours = client(host, http, context_tokens=1000)
 
         info = await ours.describe()
         tokens = await ours.count_tokens("né 😀")
@@ -233,24 +241,74 @@ async def test_host_that_cannot_count_gets_a_stated_upper_bound(session: aiohttp
     assert info.message_overhead_tokens >= 16
 
 
-async def test_description_is_kept_for_a_minute(session: aiohttp.ClientSession) -> None:
-    now = 100.0
+async def test_description_is_kept_for_a_minute(http: aiohttp.ClientSession) -> None:
+    clock = Ticking()
     async with StubHost() as host:
-        ours = client(host, session, clock=lambda: now)
+        ours = client(host, http, clock=clock)
 
         await ours.describe()
         await ours.describe()
-        asked_at_once = sum(request.path == "/v1/models" for request in host.requests)
-        now += 61
+        asked_at_once = asked_models(host)
+        clock.tick(61)
         await ours.describe()
 
-        assert asked_at_once == 1
-        assert sum(request.path == "/v1/models" for request in host.requests) == 2
+        assert (asked_at_once, asked_models(host)) == (1, 2)
 
 
-async def test_page_that_is_no_host_is_told_apart(session: aiohttp.ClientSession) -> None:
+async def test_version_is_that_of_the_answer_not_that_of_a_minute_ago(http: aiohttp.ClientSession) -> None:
+    async with StubHost(version="v1") as host:
+        ours = client(host, http)
+        await ours.describe()
+        host.version = "v2"
+
+        answer = await read(ours)
+
+    assert answer.info.version == "v2"
+
+
+async def test_model_that_took_another_ones_place_is_asked_under_its_own_name(http: aiohttp.ClientSession) -> None:
+    async with StubHost("Here.", model="old") as host:
+        ours = client(host, http)
+        await read(ours)
+        host.model = "new"
+
+        answer = await read(ours)
+
+        assert (answer.text, answer.info.id) == ("Here.", "new")
+        assert [chat["model"] for chat in host.chats] == ["old", "old", "new"]
+
+
+async def test_host_that_was_lost_is_asked_anew_who_it_is(http: aiohttp.ClientSession) -> None:
+    async with StubHost(context_tokens=1024) as host:
+        ours = client(host, http)
+        await read(ours)
+        await host.kill()
+        with pytest.raises(Unreachable):
+            await read(ours)
+        host.context_tokens = 2048
+        await host.revive()
+
+        assert (await ours.describe()).context_tokens == 2048
+
+
+async def test_frozen_host_is_waited_for_once_by_all_who_ask(http: aiohttp.ClientSession) -> None:
     async with StubHost() as host:
-        ours = client(host, session, url=host.url.removesuffix("/v1") + "/elsewhere")
+        host.thaw.clear()
+        ours = client(host, http)
+
+        failures = await asyncio.gather(*(ours.describe() for _ in range(20)), return_exceptions=True)
+
+        assert {type(failure) for failure in failures} == {Unreachable}
+        assert asked_models(host) == 1
+
+
+async def test_page_that_is_no_host_is_told_apart(http: aiohttp.ClientSession) -> None:
+    async with StubHost() as host:
+        ours = client(host, http, url=host.url.removesuffix("/v1") + "/elsewhere")
 
         with pytest.raises(HostRefused, match="MODEL_URL"):
             await ours.describe()
+
+
+def asked_models(host: StubHost) -> int:
+    return sum(request.path == "/v1/models" for request in host.requests)
