@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
-import aiohttp
 from pydantic import SecretStr
 
 from bots.web.courier import FeedCourier
@@ -19,7 +18,7 @@ from core.chat.kit import Answerer
 from core.chat.limits import Limits, Rates
 from core.chat.persona import Persona
 from core.chat.ports import Courier
-from model.client.host import HttpModelHost
+from model.client.fleet import open_fleet
 from parley.errors import SetupError
 from parley.extras import needs
 from parley.outside import Outside
@@ -128,19 +127,18 @@ async def open_answerer(
     Raises:
         SetupError: MODEL_URL is not set, or PERSONA_FILE cannot be read.
     """
-    if settings.model_url is None:
+    if not settings.model_urls:
         raise SetupError(
             "MODEL_URL is not set. Start a model host with 'parley host' and set MODEL_URL to its address, or let "
             "'parley up' start everything."
         )
-    async with aiohttp.ClientSession() as session:
-        host = HttpModelHost(
-            settings.model_url,
-            secret(settings.model_api_key),
-            session,
-            model=_served_name(settings),
-            context_tokens=settings.context_tokens,
-        )
+    async with open_fleet(
+        settings.model_urls,
+        secret(settings.model_api_key),
+        _served_name(settings),
+        context_tokens=settings.context_tokens,
+        max_underway=settings.host_slots,
+    ) as host:
         sampling = Sampling(settings.temperature, settings.top_p, settings.max_tokens, seed=0)
         yield Answerer(
             host,

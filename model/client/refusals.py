@@ -12,6 +12,8 @@ from model.client.timing import seconds_of
 
 _ASKS_FOR_TIME = frozenset({429, 502, 503, 504})
 
+_MAX_MESSAGE = 300
+
 _CONTEXT = re.compile(r"(?:context length is|maximum context length of|context holds)\s+(\d+)")
 _PROMPT = re.compile(r"(?:prompt has|resulted in|requested|passed|contains at least)\s+(\d+)")
 
@@ -19,7 +21,7 @@ _PROMPT = re.compile(r"(?:prompt has|resulted in|requested|passed|contains at le
 def translate(status: int, body: str, url: str, retry_after: str | None = None, model: str = "") -> HostError:
     """The error for an answer with `status` and `body` from `url`; PromptTooLong carries the host's figures."""
     error = _error(body)
-    message = str(error.get("message") or f"HTTP {status}")
+    message = str(error.get("message") or f"HTTP {status}")[:_MAX_MESSAGE]
     if status == 400 and _is_too_long(error, message):
         return PromptTooLong(_figure(error, "prompt_tokens", _PROMPT), _figure(error, "context_tokens", _CONTEXT))
     answered = f"The model host at {url} answered {status}: {message}"

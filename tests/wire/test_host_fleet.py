@@ -13,8 +13,9 @@ from typing import Any
 import aiohttp
 import pytest
 
-from core.chat.answer import Answerer, Halt, answer
+from core.chat.answer import answer
 from core.chat.errors import AnswerBroken, HostRefused, HostUnavailable
+from core.chat.kit import Answerer, Attempt
 from core.chat.message import Outcome
 from core.chat.persona import Persona
 from core.chat.ports import Mail, ModelInfo, Piece
@@ -498,20 +499,16 @@ async def test_closing_the_answer_frees_the_slot(http: aiohttp.ClientSession, co
 async def test_stopped_question_frees_the_slot_of_a_stuck_host(http: aiohttp.ClientSession, fault: Fault) -> None:
     async with StubHost(always=fault) as host:
         kit = Answerer(fleet([host], http), {"wall": Wall()}, Persona(), SAMPLING, "worker-1")
-        halt = Halt()
-        answering = asyncio.ensure_future(answer(MAIL, kit, halt, nothing))
+        attempt = Attempt()
+        answering = asyncio.ensure_future(answer(MAIL, kit, attempt))
         await host.wait_streams(1)
 
-        halt.ask("stop")
+        attempt.halt.ask("stop")
 
         await host.wait_streams(0, timeout_s=2.0)
         commit = await answering
     assert commit.interaction is not None
     assert commit.interaction.outcome is Outcome.STOPPED
-
-
-async def nothing() -> None:
-    """Nobody else could be answering."""
 
 
 # ── opening ─────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -18,7 +18,7 @@ import uvicorn
 from core.chat.errors import HostRefused, HostUnavailable, PromptTooLong
 from core.chat.interaction import PromptMessage, Sampling
 from core.chat.ports import Finish, Piece
-from model.client import HttpModelHost, RetryBudget
+from model.client import HttpModelHost
 from model.serve.app import MAX_BODY_BYTES, Service, make_app
 from model.serve.engine import ChatMessage, Drawing, EngineInfo, Step
 from model.serve.errors import BadPrompt
@@ -259,7 +259,7 @@ async def test_our_client_gets_the_figures_of_a_prompt_over_the_context(
 async def test_our_client_takes_loading_for_unavailable(http: aiohttp.ClientSession) -> None:
     async with running(engine=None) as host:
         with pytest.raises(HostUnavailable, match="loading"):
-            await HttpModelHost(host.url, "", http, retries=RetryBudget(tries=1)).describe()
+            await HttpModelHost(host.url, "", http).describe()
 
 
 async def test_our_client_names_the_key(http: aiohttp.ClientSession) -> None:
