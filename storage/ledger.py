@@ -115,7 +115,7 @@ _SAME = [c.name for c in interaction.c if c.name in Interaction.__dataclass_fiel
 
 
 def _text_row(item: Interaction) -> dict[str, Any]:
-    messages = [asdict(message) for message in item.messages]
+    messages = [{"role": said.role, "content": said.content, "person_id": said.person_id} for said in item.messages]
     key = {"day": item.day, "turn_id": item.turn_id}
     return {**key, "question": item.question, "answer": item.answer, "messages": messages}
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, fields
+from dataclasses import fields
 from typing import Any, TypeVar
 
 from core.chat.errors import BadEntry
@@ -17,10 +17,13 @@ from core.chat.message import Address, Conversation, Message, Outcome, Person, T
 
 T = TypeVar("T")
 
+_KINDS: tuple[Any, ...] = (Conversation, Interaction, Message, Person, PromptMessage, Sampling, Turn)
+_NAMES: dict[type, tuple[str, ...]] = {kind: tuple(field.name for field in fields(kind)) for kind in _KINDS}
+
 
 def dump(item: Message | Turn | Interaction) -> str:
     """`item` as one line of JSON."""
-    return json.dumps(asdict(item), ensure_ascii=False, separators=(",", ":"))
+    return _encode(item)
 
 
 def load_message(text: str) -> Message:
@@ -54,8 +57,16 @@ def _interaction(raw: dict[str, Any]) -> Interaction:
 
 
 def _known(kind: type[T], raw: dict[str, Any]) -> T:
-    names = {field.name for field in fields(kind)}  # type: ignore[arg-type]
+    names = _NAMES[kind]
     return kind(**{name: value for name, value in raw.items() if name in names})
+
+
+def _plain(item: Any) -> dict[str, Any]:
+    return {name: getattr(item, name) for name in _NAMES[type(item)]}
+
+
+# Each message passes here several times: `dataclasses.asdict` would copy all of it before it is written.
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=_plain).encode
 
 
 def _read(kind: str, text: str, build: Callable[[dict[str, Any]], T]) -> T:
