@@ -2,74 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-import signal
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
 
 from tests.support.running import Home, free_port
 from tests.support.stub_host import StubHost
 from tests.support.valkey import ValkeyServer
-
-START_S = 60.0
-
-
-@dataclass
-class Part:
-    """A running process and its pages."""
-
-    process: asyncio.subprocess.Process
-    session: aiohttp.ClientSession
-    port: int
-    seen: Any = field(default=None)
-
-    async def get(self, path: str) -> tuple[int, str]:
-        async with self.session.get(f"http://127.0.0.1:{self.port}{path}") as response:
-            return response.status, await response.text()
-
-    async def ready(self) -> Any:
-        """What `/ready` says, with its status; None while nothing listens."""
-        try:
-            async with self.session.get(f"http://127.0.0.1:{self.port}/ready") as response:
-                return {"status": response.status, **await response.json()}
-        except aiohttp.ClientConnectionError:
-            return None
-
-    async def until(self, condition: Callable[[Any], bool], within_s: float = START_S) -> Any:
-        """Waits until `/ready` says what `condition` asks for."""
-        async with asyncio.timeout(within_s):
-            while not (self.seen is not None and condition(self.seen)):
-                self.seen = await self.ready()
-                await asyncio.sleep(0.05)
-        found, self.seen = self.seen, None
-        return found
-
-
-@asynccontextmanager
-async def running(home: Home, *arguments: str) -> AsyncIterator[Part]:
-    """A `parley` process that can be watched; ended at the end of the block."""
-    port = free_port()
-    process = await replace(home, settings={**home.settings, "WATCH_PORT": str(port)}).spawn(*arguments)
-    reading = asyncio.create_task(process.communicate())
-    try:
-        async with aiohttp.ClientSession() as session:
-            yield Part(process, session, port)
-    finally:
-        if process.returncode is None:
-            process.send_signal(signal.SIGTERM)
-        try:
-            async with asyncio.timeout(40.0):
-                _, errors = await reading
-        except TimeoutError:
-            process.kill()
-            _, errors = await process.communicate()
-    assert process.returncode == 0, errors.decode()
+from tests.support.watched import running
 
 
 @pytest.fixture
