@@ -17,8 +17,8 @@ from core.chat.interaction import Sampling
 from core.chat.kit import Answerer
 from core.chat.limits import Limits, Rates
 from core.chat.persona import Persona
-from core.chat.ports import Courier
-from model.client.fleet import open_fleet
+from core.chat.ports import Courier, ModelHost
+from model.client.fleet import HostFleet, open_fleet
 from parley.errors import SetupError
 from parley.extras import needs
 from parley.outside import Outside
@@ -80,7 +80,7 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
         yield Stores(
             mailbox,
             feed,
-            RedisLogStream(client, blocking, shards=shards),
+            RedisLogStream(client, blocking, shards=shards, lease_s=2 * settings.lease_s),
             RedisBuckets(client),
             RedisMarks(client, shards=shards),
             RedisDepth(client, shards=shards),
@@ -119,13 +119,11 @@ async def open_couriers(settings: Settings, stores: Stores) -> AsyncIterator[Map
 
 
 @asynccontextmanager
-async def open_answerer(
-    settings: Settings, couriers: Mapping[str, Courier], outside: Outside, limits: Limits
-) -> AsyncIterator[Answerer]:
-    """What a worker answers with.
+async def open_hosts(settings: Settings) -> AsyncIterator[HostFleet]:
+    """The model hosts that MODEL_URL names, as one.
 
     Raises:
-        SetupError: MODEL_URL is not set, or PERSONA_FILE cannot be read.
+        SetupError: MODEL_URL is not set.
     """
     if not settings.model_urls:
         raise SetupError(
@@ -138,19 +136,29 @@ async def open_answerer(
         _served_name(settings),
         context_tokens=settings.context_tokens,
         max_underway=settings.host_slots,
-    ) as host:
-        sampling = Sampling(settings.temperature, settings.top_p, settings.max_tokens, seed=0)
-        yield Answerer(
-            host,
-            couriers,
-            load_persona(settings),
-            sampling,
-            worker_name(),
-            limits=limits,
-            meter=outside.meters,
-            tracer=outside.tracer,
-            reach=outside.reach,
-        )
+    ) as hosts:
+        yield hosts
+
+
+def answerer(
+    settings: Settings, stores: Stores, couriers: Mapping[str, Courier], hosts: ModelHost, outside: Outside
+) -> Answerer:
+    """What a worker answers with.
+
+    Raises:
+        SetupError: PERSONA_FILE cannot be read.
+    """
+    return Answerer(
+        hosts,
+        couriers,
+        load_persona(settings),
+        Sampling(settings.temperature, settings.top_p, settings.max_tokens, seed=0),
+        worker_name(),
+        limits=limits_of(settings, stores),
+        meter=outside.meters,
+        tracer=outside.tracer,
+        reach=outside.reach,
+    )
 
 
 def _served_name(settings: Settings) -> str:

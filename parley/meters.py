@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from prometheus_client import (
     CollectorRegistry,
@@ -19,6 +19,7 @@ from core.chat.intake import Receipt
 from core.chat.interaction import Interaction
 from core.chat.message import Outcome
 from core.chat.ports import Backlog
+from model.client.fleet import HostFleet
 
 # Seconds; people notice a tenth, and the model client gives an answer up after 300.
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
@@ -54,6 +55,10 @@ class Meters:
         self._lag = seconds("log_lag", "From an answer's end to its row in the log, of a batch's oldest row.")
         for platform in platforms:
             self._begin(platform)
+
+    def watch(self, gauges: Callable[[], list[Metric]]) -> None:
+        """Asks `gauges` at each scrape, for the page."""
+        self._registry.register(_Asked(gauges))
 
     def received(self, platform: str, receipt: str) -> None:
         """See `Meter.received`."""
@@ -99,7 +104,7 @@ class Meters:
 
     def page(self, backlog: Backlog | None) -> bytes:
         """All counts in Prometheus' text format, with what waits now; `backlog` is None when it cannot be read."""
-        return generate_latest(self._registry) + generate_latest(_Once(backlog_gauges(backlog)))
+        return generate_latest(self._registry) + generate_latest(_Asked(lambda: backlog_gauges(backlog)))
 
 
 def backlog_gauges(backlog: Backlog | None) -> list[Metric]:
@@ -121,11 +126,22 @@ def backlog_gauges(backlog: Backlog | None) -> list[Metric]:
     ]
 
 
-class _Once(Collector):
-    """Gauges that hold for one scrape."""
+def host_gauges(hosts: HostFleet) -> list[Metric]:
+    """How the model hosts stand, as this worker sees them."""
+    up = GaugeMetricFamily("parley_model_host_up", "Whether a host is asked: it is not set aside.", labels=["host"])
+    underway = GaugeMetricFamily("parley_model_host_underway", "Answers asked of a host now.", labels=["host"])
+    for standing in hosts.standings:
+        up.add_metric([standing.url], float(standing.well))
+        underway.add_metric([standing.url], standing.underway)
+    waiting = GaugeMetricFamily("parley_model_host_waiting", "Answers that wait for a host.", value=hosts.waiting)
+    return [up, underway, waiting]
 
-    def __init__(self, found: Iterable[Metric]) -> None:
-        self._found = found
+
+class _Asked(Collector):
+    """Gauges that are asked for at the scrape."""
+
+    def __init__(self, gauges: Callable[[], list[Metric]]) -> None:
+        self._gauges = gauges
 
     def collect(self) -> Iterable[Metric]:
-        return self._found
+        return self._gauges()

@@ -16,9 +16,10 @@ from core.chat.logbook import LogWriter
 from core.chat.worker import Pace, Worker, wait_for_host
 from parley.compose import (
     Stores,
+    answerer,
     limits_of,
-    open_answerer,
     open_couriers,
+    open_hosts,
     open_intake,
     open_ledger,
     open_stores,
@@ -27,6 +28,7 @@ from parley.compose import (
 )
 from parley.errors import SetupError
 from parley.extras import needs
+from parley.meters import host_gauges
 from parley.outside import Outside, answers, open_outside, watched
 from parley.running import together
 from parley.settings import WEB_HOST, Settings
@@ -117,8 +119,9 @@ async def run_worker(settings: Settings, stopping: asyncio.Event, *, log: bool =
         open_outside(settings, "worker") as outside,
         open_stores(settings) as stores,
         open_couriers(settings, stores) as couriers,
-        open_answerer(settings, couriers, outside, limits_of(settings, stores)) as kit,
+        open_hosts(settings) as hosts,
     ):
+        kit = answerer(settings, stores, couriers, hosts, outside)
         worker = Worker(stores.mailbox, kit, stopping, Pace(slots=settings.worker_slots, lease_s=settings.lease_s))
         answered = asyncio.Event()  # the log is drained after the last answer
 
@@ -129,6 +132,7 @@ async def run_worker(settings: Settings, stopping: asyncio.Event, *, log: bool =
             finally:
                 answered.set()
 
+        outside.meters.watch(lambda: host_gauges(hosts))
         checks = {"model": _model_answers(settings), **({"log": ledger.check} if ledger else {})}
         async with watched(settings, outside, stores.depth, checks, stopping):
             writing = [log_writer(stores, ledger, outside, answered).run()] if ledger else []

@@ -81,6 +81,7 @@ async def it_is_counted(way: Way) -> None:
     assert await worker.count("parley_answers_total", platform="slack", outcome="answered") == 1
     assert await worker.count("parley_time_to_first_token_seconds_count", platform="slack") == 1
     assert await worker.count("parley_queue_age_seconds_count", platform="slack") == 1
+    assert await worker.count("parley_model_host_up") == 1
     assert await worker.count("parley_log_rows_total") == 0
     assert await log.count("parley_log_lag_seconds_count") == 1
     assert await log.count("parley_backlog_unlogged_rows") == 0
