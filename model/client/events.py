@@ -1,4 +1,4 @@
-"""Reads an answer's event stream: pure, from lines of text to pieces and one proper end."""
+"""Reads an answer's event stream: pure, from bytes to text and one proper end."""
 
 from __future__ import annotations
 
@@ -7,30 +7,60 @@ from dataclasses import dataclass
 from typing import Any
 
 from core.chat.errors import AnswerBroken
-from core.chat.ports import Finish, Piece
+from core.chat.ports import Finish
 
 # vLLM may end an aborted answer as HTTP 200 with finish_reason "abort" and [DONE]: only these two are success.
 PROPER_ENDS = frozenset({"stop", "length"})
+MAX_LINE_BYTES = 1_000_000
 
 
 @dataclass(slots=True)
 class AnswerReader:
-    """Takes the stream line by line with `take`, and says with `finish` how it ended."""
+    """Takes the stream as it arrives with `take`, until it is `done`, and says with `finish` how it ended."""
 
     reason: str | None = None
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     fingerprint: str = ""
     done: bool = False
+    _fault: AnswerBroken | None = None
+    _rest: bytes = b""
 
-    def take(self, line: str) -> Piece | None:
-        """The text in one line of the stream, if it holds any. Raises AnswerBroken."""
-        if not line.startswith("data:"):
-            return None  # comments keep the connection alive; names and ids of events carry nothing here
+    def take(self, arrived: bytes) -> str:
+        """The text in what arrived, which may hold many lines and end within one.
+
+        Nothing more is read after a fault, which `finish` raises: what was said before it counts.
+        """
+        *lines, self._rest = (self._rest + arrived).split(b"\n")
+        texts: list[str] = []
+        try:
+            if len(self._rest) > MAX_LINE_BYTES:
+                raise AnswerBroken(f"The host sent a line of more than {MAX_LINE_BYTES} bytes.")
+            for line in lines:
+                texts.append(self._take_line(line))
+                if self.done:
+                    break
+        except AnswerBroken as error:
+            self._fault, self.done = error, True
+        return "".join(texts)
+
+    def finish(self) -> Finish:
+        """The end of a stream that has been read to its last line. Raises AnswerBroken."""
+        if self._fault is not None:
+            raise self._fault
+        if not self.done:
+            raise AnswerBroken("The host's answer ended without its closing mark.")
+        if self.reason not in PROPER_ENDS:
+            raise AnswerBroken(f"The host ended its answer with the reason {self.reason!r}.")
+        return Finish(str(self.reason), self.prompt_tokens, self.completion_tokens)
+
+    def _take_line(self, line: bytes) -> str:
+        if not line.startswith(b"data:"):
+            return ""  # comments keep the connection alive; names and ids of events carry nothing here
         data = line[5:].strip()
-        if data == "[DONE]":
+        if data == b"[DONE]":
             self.done = True
-            return None
+            return ""
         chunk = _chunk(data)
         if chunk.get("error"):
             raise AnswerBroken(f"The host broke off its answer: {_reason(chunk['error'])}")
@@ -38,30 +68,22 @@ class AnswerReader:
         self._take_usage(chunk.get("usage"))
         return self._take_choice(_first(chunk.get("choices")))
 
-    def finish(self) -> Finish:
-        """The end of a stream that has been read to its last line. Raises AnswerBroken."""
-        if not self.done:
-            raise AnswerBroken("The host's answer ended without its closing mark.")
-        if self.reason not in PROPER_ENDS:
-            raise AnswerBroken(f"The host ended its answer with the reason {self.reason!r}.")
-        return Finish(str(self.reason), self.prompt_tokens, self.completion_tokens)
-
     def _take_usage(self, usage: Any) -> None:
         if isinstance(usage, dict):
             self.prompt_tokens = _count(usage.get("prompt_tokens"), self.prompt_tokens)
             self.completion_tokens = _count(usage.get("completion_tokens"), self.completion_tokens)
 
-    def _take_choice(self, choice: dict[str, Any]) -> Piece | None:
+    def _take_choice(self, choice: dict[str, Any]) -> str:
         if choice.get("finish_reason"):
             self.reason = str(choice["finish_reason"])
         delta = choice.get("delta")
         text = delta.get("content") if isinstance(delta, dict) else None
-        return Piece(text) if text and isinstance(text, str) else None
+        return text if isinstance(text, str) else ""
 
 
-def _chunk(data: str) -> dict[str, Any]:
+def _chunk(data: bytes) -> dict[str, Any]:
     try:
-        chunk = json.loads(data)
+        chunk = json.loads(data.decode(errors="replace"))
     except (ValueError, RecursionError):
         chunk = None
     if not isinstance(chunk, dict):

@@ -132,34 +132,34 @@ class HttpModelHost:
         said = False
         wait_until = self._clock() + self._timeouts.first_token_s
         while not reader.done:
-            line = await self._line(response, wait_until, deadline)
-            if line is None:
-                break
-            piece = reader.take(line)
-            if piece is not None or reader.reason:
+            arrived = await self._arrived(response, wait_until, deadline)
+            text = reader.take(arrived or b"\n")  # the last line may lack its end
+            if text or reader.reason:
                 # Only text moves the clock on: comments may keep a connection alive for ever.
                 wait_until = self._clock() + self._timeouts.between_tokens_s
-            if piece is not None:
+            if text:
                 if not said:
                     yield _answering(known, reader.fingerprint)
                 said = True
-                yield piece
+                yield Piece(text)
+            if not arrived:
+                break
         finish = reader.finish()
         if not said:
             yield _answering(known, reader.fingerprint)
         yield finish
 
-    async def _line(self, response: aiohttp.ClientResponse, wait_until: float, deadline: float) -> str | None:
+    async def _arrived(self, response: aiohttp.ClientResponse, wait_until: float, deadline: float) -> bytes:
+        """What is there to be read, often several tokens at once; empty at the end of the body."""
         try:
             async with asyncio.timeout(max(0.0, min(wait_until, deadline) - self._clock())):
-                line = await response.content.readline()
+                return await response.content.readany()
         except TimeoutError as error:
             if deadline < wait_until:
                 raise AnswerBroken(f"The answer was not done after {self._timeouts.total_s:.0f} s.") from error
             raise Stalled(f"The answer of the model host at {self.url} stalled.") from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise AnswerBroken(f"The host's answer broke off ({type(error).__name__}).") from error
-        return line.decode(errors="replace").rstrip("\r\n") if line else None
 
 
 async def _read_tail(response: aiohttp.ClientResponse) -> None:
