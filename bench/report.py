@@ -34,7 +34,8 @@ def _load_goals(figures: Figures) -> Iterator[Goal]:
         for conversations in CONVERSATIONS:
             ours, floor = (figures.load(platform, side, conversations) for side in _SIDES)
             share = share_of(ours, floor)
-            name = f"{platform}: at least {LEAST_SHARE:g} of the floor's throughput, {conversations:,} at once"
+            people = "1 conversation" if conversations == 1 else f"{conversations:,} conversations"
+            name = f"{platform}: at least {LEAST_SHARE:g} of the floor's throughput, {people}"
             yield Goal(name, f"{share:.2f}", passed=share >= LEAST_SHARE)
 
 

@@ -18,6 +18,15 @@ from tests.support.valkey import ValkeyServer
 
 START_S = 60.0
 ANSWER_S = 60.0
+# Limits are asked for each message, and let each through.
+LIMITLESS = "1e9"
+LIMITS = (
+    "PERSON_MESSAGES_PER_MINUTE",
+    "CHANNEL_MESSAGES_PER_MINUTE",
+    "WORKSPACE_MESSAGES_PER_MINUTE",
+    "PERSON_TOKENS_PER_MINUTE",
+    "WORKSPACE_TOKENS_PER_MINUTE",
+)
 
 
 @dataclass(slots=True)
@@ -91,6 +100,7 @@ async def _start_ours(
         "MODEL_URL": host.url,
         "PARLEY_PORT": str(free_port()),
         "PARLEY_HOME": str(folder),
+        **dict.fromkeys(LIMITS, LIMITLESS),
     }
     for platform in platforms:
         settings |= platform.settings
