@@ -24,8 +24,9 @@ CONNECT_S = 5.0
 class SlackSettings:
     """How to reach Slack.
 
-    `sockets` is the number of Socket Mode connections, of which Slack allows ten an app. One that is not connected
-    within `connect_s` is made anew.
+    `sockets` is the number of Socket Mode connections, of which Slack allows ten an app. One is made anew when it is
+    not connected within `connect_s`, stays closed for `regain_s`, lets `silent_pings` pings pass without an answer, or
+    brings no event for `quiet_s`: less than the five minutes after which Slack last tries an event again.
     """
 
     bot_token: str = field(repr=False)
@@ -34,6 +35,10 @@ class SlackSettings:
     sockets: int = 2
     ping_s: float = 10.0
     connect_s: float = 30.0
+    regain_s: float = 8.0
+    silent_pings: float = 3.0
+    quiet_s: float = 240.0
+    look_s: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

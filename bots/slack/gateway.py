@@ -9,19 +9,16 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import structlog
-from slack_bolt.adapter.socket_mode.aiohttp import AsyncSocketModeHandler
 from slack_bolt.async_app import AsyncApp
 from slack_bolt.authorization import AuthorizeResult
 from slack_bolt.error import BoltUnhandledRequestError
 from slack_bolt.response import BoltResponse
-from slack_sdk.socket_mode.aiohttp import SocketModeClient
-from slack_sdk.socket_mode.request import SocketModeRequest
 
 from bots.slack.check import introduce
-from bots.slack.connection import Identity, SlackSettings, SlackWeb, client, is_local, open_web
-from bots.slack.errors import SLACK_FAILURES, reason
+from bots.slack.connection import Identity, SlackSettings, SlackWeb, client, open_web
 from bots.slack.inflow import Inflow
 from bots.slack.names import Names
+from bots.slack.sockets import Sockets
 from core.chat.errors import StoreUnavailable
 from core.chat.intake import Intake
 
@@ -31,8 +28,6 @@ _SDK_LOG = logging.getLogger("parley.slack_sdk")
 _SDK_LOG.setLevel(logging.CRITICAL)
 
 DRAIN_S = 3.0  # a hand-over that takes longer is delivered again anyway
-_LOOK_S = 2.0
-_LOOKS_LOST = 4
 
 
 class SlackGateway:
@@ -43,6 +38,7 @@ class SlackGateway:
 
     def __init__(self, settings: SlackSettings, intake: Intake) -> None:
         self.connected = asyncio.Event()
+        self.sockets: Sockets | None = None
         self._settings = settings
         self._intake = intake
         self._underway = 0
@@ -60,12 +56,12 @@ class SlackGateway:
                 return
             _log.info("slack_connecting", workspace=me.team, bot=me.user_id)
             app = self._app(web, me)
-            async with asyncio.TaskGroup() as sockets:
-                tasks = [sockets.create_task(self._keep_socket(app, web)) for _ in range(self._settings.sockets)]
+            self.sockets = Sockets(app, web, self._settings, self._counted, self.connected.set)
+            async with asyncio.TaskGroup() as tasks:
+                holding = tasks.create_task(self.sockets.hold())
                 await stopping.wait()
                 await self._drain()
-                for task in tasks:
-                    task.cancel()
+                holding.cancel()
 
     def _app(self, web: SlackWeb, me: Identity) -> AsyncApp:
         async def authorize() -> AuthorizeResult:
@@ -96,40 +92,6 @@ class SlackGateway:
         app.error(_answer_fault)
         return app
 
-    async def _keep_socket(self, app: AsyncApp, web: SlackWeb) -> None:
-        """Holds one Socket Mode connection, and makes a new one when the SDK cannot bring it back."""
-        while True:
-            handler = self._handler(app)
-            try:
-                async with asyncio.timeout(self._settings.connect_s):
-                    await handler.connect_async()  # type: ignore[no-untyped-call]
-                self.connected.set()
-                await _until_lost(handler.client)
-                _log.warning("slack_socket_lost")
-            except TimeoutError:
-                # The SDK tries the same single-use address for ever; a new handler asks for a new one.
-                _log.warning("slack_socket_not_connected", reason=await self._why_not(web))
-            finally:
-                await _close(handler)
-
-    async def _why_not(self, web: SlackWeb) -> str:
-        try:
-            await web.prompt.apps_connections_open(app_token=self._settings.app_token)
-        except SLACK_FAILURES as error:
-            return reason(error)
-        return "the socket's address does not answer"
-
-    def _handler(self, app: AsyncApp) -> AsyncSocketModeHandler:
-        handler = AsyncSocketModeHandler(app, self._settings.app_token, ping_interval=self._settings.ping_s)
-        if is_local(app.client.base_url):
-            handler.client.proxy = None
-
-        async def handle(socket: SocketModeClient, request: SocketModeRequest) -> None:
-            await self._counted(lambda: handler.handle(socket, request))
-
-        handler.client.socket_mode_request_listeners[:] = [handle]  # type: ignore[list-item]
-        return handler
-
     async def _counted(self, handle: Callable[[], Awaitable[None]]) -> None:
         if self._closing:
             return  # not acknowledged: Slack gives it to another socket, or to the next start
@@ -155,19 +117,3 @@ async def _answer_fault(error: Exception, body: dict[str, Any]) -> BoltResponse:
     else:
         _log.error("slack_event_failed", event_id=body.get("event_id"), exc_info=error)
     return BoltResponse(status=503, body="")
-
-
-async def _until_lost(socket: SocketModeClient) -> None:
-    """Returns when the socket has been down for several looks in a row, in which the SDK had time to reconnect."""
-    lost = 0
-    while lost < _LOOKS_LOST:
-        await asyncio.sleep(_LOOK_S)
-        lost = 0 if await socket.is_connected() else lost + 1
-
-
-async def _close(handler: AsyncSocketModeHandler) -> None:
-    """Closes the socket, and waits for the tasks that the SDK cancels without waiting."""
-    socket = handler.client
-    await handler.close_async()  # type: ignore[no-untyped-call]
-    tasks = (socket.message_processor, socket.current_session_monitor, socket.message_receiver)
-    await asyncio.gather(*(task for task in tasks if task is not None), return_exceptions=True)

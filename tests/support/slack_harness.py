@@ -105,9 +105,21 @@ async def slack_harness(
 
 
 @asynccontextmanager
-async def running_gateway(slack: FakeSlack, intake: Intake, sockets: int = 2) -> AsyncIterator[SlackGateway]:
+async def running_gateway(
+    slack: FakeSlack, intake: Intake, sockets: int = 2, quiet_s: float = 60.0
+) -> AsyncIterator[SlackGateway]:
     """A gateway connected to `slack`, stopped at the end of the block."""
-    settings = SlackSettings(BOT_TOKEN, APP_TOKEN, slack.url, sockets=sockets, ping_s=0.5, connect_s=1.0)
+    settings = SlackSettings(
+        BOT_TOKEN,
+        APP_TOKEN,
+        slack.url,
+        sockets=sockets,
+        ping_s=0.5,
+        connect_s=1.0,
+        regain_s=1.0,
+        quiet_s=quiet_s,
+        look_s=0.05,
+    )
     gateway = SlackGateway(settings, intake)
     stopping = asyncio.Event()
     async with asyncio.TaskGroup() as tasks:

@@ -46,6 +46,7 @@ class Sockets:
         self.spoiled_tickets = 0  # so many of the next tickets open nothing
         self.links: list[Link] = []
         self.opened = 0
+        self.fewest = MAX_SOCKETS  # that were left whenever one was closed
         self.away = False
         self._tickets: set[str] = set()
         self._turn = 0
@@ -84,6 +85,7 @@ class Sockets:
         finally:
             if link in self.links:
                 self.links.remove(link)
+                self.fewest = min(self.fewest, self.count)
         return socket
 
     async def _listen(self, link: Link) -> None:
