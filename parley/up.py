@@ -57,7 +57,7 @@ async def _start_all(supervisor: Supervisor, settings: Settings, say: Say) -> tu
     decided = _decided(settings, host)
     watch = watch_ports(settings)
     environments = {name: child_environment({**decided, "WATCH_PORT": str(port)}) for name, port in watch.items()}
-    parts = [bot_part(settings, environments["bot"]), worker_part(environments["worker"])]
+    parts = [bot_part(settings, environments["bot"]), worker_part(settings, environments["worker"])]
     if settings.model_url is None:
         say("Loading the model ...")
         parts.insert(0, host_part(host, child_environment(decided)))
@@ -107,13 +107,15 @@ def bot_part(settings: Settings, environment: dict[str, str]) -> Part:
     )
 
 
-def worker_part(environment: dict[str, str]) -> Part:
+def worker_part(settings: Settings, environment: dict[str, str]) -> Part:
     """The worker. What it does not get done before it is stopped is done after the next start."""
-
-    async def ready() -> bool:
-        return True
-
-    return Part(name="worker", command=_parley("worker"), environment=environment, ready=ready, stop_s=DRAIN_S + 10.0)
+    return Part(
+        name="worker",
+        command=_parley("worker"),
+        environment=environment,
+        ready=lambda: _healthy(f"http://{settings.watch_host}:{environment['WATCH_PORT']}/health"),
+        stop_s=DRAIN_S + 10.0,
+    )
 
 
 def _parley(*arguments: str) -> list[str]:

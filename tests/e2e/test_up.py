@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import signal
 import socket
 import sqlite3
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from tests.support.browser import chromium, page_of
@@ -142,6 +144,18 @@ async def test_nothing_of_ours_is_started_where_all_three_are_set(home: Home, po
     assert json.loads(out)["answer"] == "Hello."
     assert not any("valkey" in command or " host " in command for command in commands)
     assert len(commands) == 2
+
+
+async def test_each_part_says_where_it_can_be_watched(home: Home) -> None:
+    async with StubHost("Hello.") as host, with_stub(home, host).up() as parley:
+        (line,) = [line for line in parley.said if line.split()[:1] == ["watch"]]
+        pages = re.findall(r"(\w+) (http://127\.0\.0\.1:\d+/ready)", line)
+        async with aiohttp.ClientSession() as session, asyncio.timeout(30.0):
+            for _, page in pages:
+                while (await session.get(page)).status != 200:
+                    await asyncio.sleep(0.05)
+
+    assert [name for name, _ in pages] == ["bot", "worker"]
 
 
 # ── stopping and dying ──────────────────────────────────────────────────────────────────────────────────────────────

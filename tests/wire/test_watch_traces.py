@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from pathlib import Path
 
 import pytest
 
 from parley.traces import MAX_WAITING, SpanTracer, tracing
 from tests.support.collector import Collector, collecting
-from tests.support.running import free_port
+from tests.support.running import Home, free_port
 
 REMOTE = "00-0123456789abcdef0123456789abcdef-0123456789abcdef-01"
 
@@ -135,3 +137,18 @@ async def test_a_collector_that_is_away_is_only_a_warning() -> None:
             pass
 
     assert trace
+
+
+async def test_a_missing_package_is_one_line_with_the_remedy(tmp_path: Path) -> None:
+    without = "import sys; sys.modules['opentelemetry.sdk'] = None; from parley.cli import main; main()"
+    environment = Home(tmp_path, {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318"}).environment
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", without, "bot", cwd=tmp_path, env=environment, stdout=pipe, stderr=pipe
+    )
+    _, errors = await asyncio.wait_for(process.communicate(), 60.0)
+
+    assert process.returncode == 78
+    (line,) = errors.decode().splitlines()
+    assert "OTEL_EXPORTER_OTLP_ENDPOINT asks for traces" in line
+    assert "pip install 'parley[otel]'" in line
