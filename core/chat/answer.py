@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 
 import structlog
@@ -125,26 +125,50 @@ async def _answer_with_room(mail: Mail, kit: Answerer, delivery: Delivery, state
         state.outcome, state.line = Outcome.REFUSED, lines.EMPTY
         return
     budget = Budget.of(info, min(kit.sampling.max_tokens, info.context_tokens // 2))
-    for share in (1.0, 0.5, 0.0):
-        prompt = await _prompt(mail, kit, state, budget, share)
-        if isinstance(prompt, TooLong):
-            raise PromptTooLong(prompt.tokens, prompt.room)
-        state.prompt, state.history_drop, state.messages = prompt, prompt.dropped, prompt.messages
-        try:
-            await _stream(mail.message, kit, delivery, state)
-            return
-        except PromptTooLong:
-            if prompt.dropped == len(mail.history):
-                raise
+    async with _counted_beside(mail.message, kit, state) as counting:
+        for share in (1.0, 0.5, 0.0):
+            prompt = await _prompt(mail, kit, state, counting, budget, share)
+            if isinstance(prompt, TooLong):
+                raise PromptTooLong(prompt.tokens, prompt.room)
+            state.prompt, state.history_drop, state.messages = prompt, prompt.dropped, prompt.messages
+            try:
+                await _stream(mail.message, kit, delivery, state)
+                return
+            except PromptTooLong:
+                if prompt.dropped == len(mail.history):
+                    raise
 
 
-async def _prompt(mail: Mail, kit: Answerer, state: Outcomes, budget: Budget, share: float) -> Prompt | TooLong:
+@asynccontextmanager
+async def _counted_beside(message: Message, kit: Answerer, state: Outcomes) -> AsyncIterator[asyncio.Task[int]]:
+    """Counts the question while its answer is asked for: nearly always it fits, and need not be waited for.
+
+    Until it is counted, and where that fails, its bytes stand in: a byte-level BPE makes no more tokens than those.
+    """
+    question = spoken(message.text, message.person, shared=message.shared)
+    state.question_tokens = len(question.encode())
+    counting = asyncio.ensure_future(kit.host.count_tokens(question))
+    try:
+        yield counting
+        await asyncio.wait({counting})
+    finally:
+        counting.cancel()
+        (counted,) = await asyncio.gather(counting, return_exceptions=True)
+        if isinstance(counted, int):
+            state.question_tokens = counted
+
+
+async def _prompt(
+    mail: Mail, kit: Answerer, state: Outcomes, counting: asyncio.Task[int], budget: Budget, share: float
+) -> Prompt | TooLong:
     message = mail.message
     system_text = kit.persona.system_text(shared=message.shared)
-    question = spoken(message.text, message.person, shared=message.shared)
-    system_tokens, state.question_tokens = await asyncio.gather(
-        kit.host.count_tokens(system_text), kit.host.count_tokens(question)
-    )
+    system_tokens = await kit.host.count_tokens(system_text)
+    if share == 1.0:
+        prompt = build_prompt(system_text, system_tokens, mail.history, message, state.question_tokens, budget)
+        if isinstance(prompt, Prompt) and not prompt.dropped:
+            return prompt
+    state.question_tokens = await asyncio.shield(counting)
     if share < 1.0:
         asked = system_tokens + state.question_tokens + budget.prompt_overhead_tokens
         asked += 2 * budget.message_overhead_tokens

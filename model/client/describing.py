@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from core.chat.errors import HostError, HostRefused
@@ -14,17 +14,24 @@ from model.client.errors import Unreachable
 from model.client.wire import Wire
 
 DESCRIBE_FOR_S = 60.0
+# Of so many texts, each of so many characters at most, the counts are kept.
+KEPT_COUNTS = 100
+KEPT_CHARS = 10_000
 # Where a server has no /tokenize: what a chat template adds to a message, by a wide margin.
 OVERHEAD_BOUND = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """A host's model; `versioned` where the host itself names the version, on its card and with each answer."""
+    """A host's model; `versioned` where the host itself names the version, on its card and with each answer.
+
+    `counts` are the tokens of texts that were counted lately: the system prompt comes with each question.
+    """
 
     info: ModelInfo
     versioned: bool
     until: float
+    counts: dict[str, int] = field(default_factory=dict, compare=False, repr=False)
 
 
 class Describing:
@@ -68,6 +75,8 @@ class Describing:
     async def count_tokens(self, text: str) -> int:
         """Tokens of `text` without special tokens; its UTF-8 bytes, an upper bound, where the host cannot count."""
         known = await self.description()
+        if text in known.counts:
+            return known.counts[text]
         if known.info.exact:
             try:
                 counted = await self._count({"model": known.info.id, "prompt": text, "add_special_tokens": False})
@@ -75,6 +84,7 @@ class Describing:
                 self.forget(known)
                 raise
             if counted is not None:
+                _keep(known.counts, text, counted)
                 return counted
         # A byte-level BPE never makes more tokens than bytes.
         return len(text.encode())
@@ -131,3 +141,11 @@ class Describing:
             return None
         count = answer.get("count") if isinstance(answer, dict) else None
         return count if isinstance(count, int) else None
+
+
+def _keep(counts: dict[str, int], text: str, counted: int) -> None:
+    if len(text) > KEPT_CHARS:
+        return
+    if len(counts) >= KEPT_COUNTS:
+        counts.clear()
+    counts[text] = counted

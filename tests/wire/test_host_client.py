@@ -11,6 +11,7 @@ import pytest
 from core.chat.errors import AnswerBroken, HostError, HostRefused, HostUnavailable, PromptTooLong
 from core.chat.ports import Finish, ModelInfo, Piece
 from model.client import Timeouts
+from model.client.describing import KEPT_CHARS, KEPT_COUNTS
 from model.client.errors import Overloaded, Stalled, UnknownModel, Unreachable
 from tests.support.asking import MESSAGES, SAMPLING, Ticking, client, read
 from tests.support.stub_host import MESSAGE_OVERHEAD, PROMPT_OVERHEAD, Fault, StubHost, count_prompt
@@ -230,6 +231,37 @@ async def test_host_is_described_with_measured_overheads(http: aiohttp.ClientSes
 async def test_tokens_are_counted_by_the_host(http: aiohttp.ClientSession) -> None:
     async with StubHost() as host:
         assert await client(host, http).count_tokens("one two, three") == 4
+
+
+async def test_text_that_comes_again_within_the_minute_is_counted_once(http: aiohttp.ClientSession) -> None:
+    clock = Ticking()
+    async with StubHost() as host:
+        ours = client(host, http, clock=clock)
+        await ours.describe()
+        described = len(host.requests)
+
+        counts = [await ours.count_tokens("the system prompt") for _ in range(3)]
+        asked = len(host.requests) - described
+        clock.tick(61)
+        await ours.count_tokens("the system prompt")
+
+        assert (counts, asked) == ([3, 3, 3], 1)
+        assert host.requests[-1].path == "/tokenize"
+        assert len(host.requests) > described + asked
+
+
+async def test_counts_that_are_kept_are_few_and_of_short_texts(http: aiohttp.ClientSession) -> None:
+    async with StubHost() as host:
+        ours = client(host, http)
+        for number in range(KEPT_COUNTS + 1):
+            await ours.count_tokens(f"text {number}")
+        counted = len(host.requests)
+
+        await ours.count_tokens("text 0")
+        for _ in range(2):
+            await ours.count_tokens("x" * (KEPT_CHARS + 1))
+
+        assert len(host.requests) == counted + 3
 
 
 async def test_host_that_cannot_count_gets_a_stated_upper_bound(http: aiohttp.ClientSession) -> None:
