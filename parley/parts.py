@@ -85,7 +85,7 @@ def _slack(settings: Settings, intake: Intake) -> Gateway:
     gateway = SlackGateway(asked, intake)
 
     async def hears() -> str:
-        return "" if gateway.connected.is_set() else "no socket is connected"
+        return "" if gateway.sockets and gateway.sockets.sessions() else "no socket is connected"
 
     return Gateway(gateway.run, hears)
 
