@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,7 +21,10 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class LogWriter:
-    """Writes until `stopping` is set and the stream is empty. Several may run side by side."""
+    """Writes until `stopping` is set and the stream is empty. Several may run side by side.
+
+    Others may fill the stream as fast as it is read: `drain_s` after `stopping` what is left is left to them.
+    """
 
     stream: LogStream
     ledger: Ledger
@@ -29,13 +33,17 @@ class LogWriter:
     max_rows: int = 200
     wait_s: float = 0.2
     retry_s: float = 1.0
+    drain_s: float = 5.0
     meter: Meter = NO_METER
     tracer: Tracer = NO_TRACER
     now: Callable[[], float] = time.time
 
     async def run(self) -> None:
         """An unreachable store is waited for; while stopping it is left for the next start, nothing is lost."""
-        while True:
+        until = math.inf
+        while time.monotonic() < until:
+            if until == math.inf and self.stopping.is_set():
+                until = time.monotonic() + self.drain_s
             entries = await self._read()
             if entries:
                 await self._write_steadily(entries)
