@@ -15,6 +15,7 @@ from core.chat.logbook import LogWriter
 from core.chat.message import Message
 from core.chat.persona import Persona
 from core.chat.worker import Pace, Worker
+from tests.support.counting_meter import CountingMeter
 from tests.support.memory_store import MemoryLedger, MemoryStore
 from tests.support.scripted_host import ScriptedHost
 from tests.support.wall import Wall
@@ -36,6 +37,7 @@ class House:
     ledger: MemoryLedger = field(default_factory=MemoryLedger)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     limits: Limits | None = None
+    meter: CountingMeter = field(default_factory=CountingMeter)
 
     @property
     def intake(self) -> MailboxIntake:
@@ -53,9 +55,12 @@ class House:
     @asynccontextmanager
     async def running(self, pace: Pace | None = None) -> AsyncIterator[None]:
         sampling = Sampling(temperature=0.0, top_p=1.0, max_tokens=100, seed=0)
-        kit = Answerer(self.host, {"wall": self.wall}, Persona(), sampling, "worker-1", limits=self.limits)
+        couriers = {"wall": self.wall}
+        kit = Answerer(self.host, couriers, Persona(), sampling, "worker-1", limits=self.limits, meter=self.meter)
         worker = Worker(self.store, kit, self.stopping, pace or Pace(take_wait_s=0.05, retry_s=0.01))
-        writer = LogWriter(self.store, self.ledger, "writer-1", self.stopping, wait_s=0.02, retry_s=0.05)
+        writer = LogWriter(
+            self.store, self.ledger, "writer-1", self.stopping, wait_s=0.02, retry_s=0.05, meter=self.meter
+        )
         async with asyncio.TaskGroup() as group:
             group.create_task(worker.run())
             group.create_task(writer.run())

@@ -135,6 +135,7 @@ async def test_a_deletion_between_the_last_word_and_the_commit_still_takes_the_a
         row = await house.logged(question)
 
     assert (house.wall.texts, row.outcome) == ([], Outcome.WITHDRAWN)
+    assert [answer.outcome for answer in house.meter.answers] == [Outcome.WITHDRAWN]
 
 
 async def test_what_a_dead_worker_showed_of_a_question_deleted_since_is_taken_back(house: House) -> None:
@@ -218,6 +219,7 @@ async def test_an_overtaken_worker_takes_back_only_a_post_that_lost(house: House
         await eventually(lambda: len(house.wall.posts) == (2 if named else 1))
 
     assert (post in house.wall.posts) is named
+    assert (house.meter.fences, house.meter.takeovers) == (["wall"], [])
     assert house.wall.texts[-1] == "you said: two"
 
 
