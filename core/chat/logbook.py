@@ -23,7 +23,8 @@ _log = structlog.get_logger(__name__)
 class LogWriter:
     """Writes until `stopping` is set and the stream is empty. Several may run side by side.
 
-    Others may fill the stream as fast as it is read: `drain_s` after `stopping` what is left is left to them.
+    A batch holds `max_rows` at most, and else what came within `wait_s`. Others may fill the stream as fast as it is
+    read: `drain_s` after `stopping` what is left is left to them.
     """
 
     stream: LogStream
@@ -47,6 +48,8 @@ class LogWriter:
             entries = await self._read()
             if entries:
                 await self._write_steadily(entries)
+                if len(entries) < self.max_rows:
+                    await self._pause(self.wait_s)  # a transaction costs more than its rows
             elif self.stopping.is_set():
                 return
 
@@ -70,8 +73,11 @@ class LogWriter:
 
     async def _wait(self, error: StoreUnavailable) -> None:
         _log.warning("log_waits", reason=str(error))
+        await self._pause(self.retry_s)
+
+    async def _pause(self, seconds: float) -> None:
         try:
-            async with asyncio.timeout(self.retry_s):
+            async with asyncio.timeout(seconds):
                 await self.stopping.wait()
         except TimeoutError:
             return
