@@ -41,7 +41,9 @@ class GatewayClient(discord.AutoShardedClient):
 
     listener: Listener
 
-    def __init__(self, *, message_content: bool, gateway_url: str | None, guild_ready_s: float) -> None:
+    def __init__(
+        self, *, message_content: bool, gateway_url: str | None, guild_ready_s: float, identify_s: float
+    ) -> None:
         super().__init__(
             intents=_intents(message_content=message_content),
             max_messages=None,
@@ -51,6 +53,7 @@ class GatewayClient(discord.AutoShardedClient):
         )
         self.had_session = asyncio.Event()
         self._gateway_url = gateway_url
+        self._identify_s = identify_s
         self._lost_at = {_FIRST: time.monotonic()}
 
     def lost_for(self) -> float:
@@ -70,6 +73,11 @@ class GatewayClient(discord.AutoShardedClient):
         ours = yarl.URL(self._gateway_url) if self._gateway_url else gateway
         await super().launch_shard(ours, shard_id, initial=initial)
 
+    async def before_identify_hook(self, shard_id: int | None, *, initial: bool = False) -> None:
+        """Keeps the pace at which Discord lets a bot begin sessions."""
+        if not initial:
+            await asyncio.sleep(self._identify_s)
+
     async def on_shard_connect(self, shard_id: int) -> None:
         """A session has begun."""
         self._found(shard_id)
@@ -86,7 +94,7 @@ class GatewayClient(discord.AutoShardedClient):
         _log.info("discord_resumed", shard=shard_id)
 
     async def on_shard_disconnect(self, shard_id: int) -> None:
-        """A connection is gone; the SDK tries to resume."""
+        """A connection is gone, or its session is; the SDK goes on by itself."""
         self._lost_at.setdefault(shard_id, time.monotonic())
 
     async def on_message(self, message: discord.Message) -> None:

@@ -32,7 +32,8 @@ class GatewaySettings:
 
     `message_content` asks for the privileged intent and follows threads without a mention. `connect_s` is how long a
     client may be without a session, at its start or later, before a fresh one is tried, after pauses that double up to
-    `longest_pause_s`. `guild_ready_s` is the SDK's wait for the last server at the start.
+    `longest_pause_s`. `guild_ready_s` is the SDK's wait for the last server at the start, `identify_s` the time that
+    Discord wants between two sessions.
     """
 
     token: str = field(repr=False)
@@ -43,6 +44,7 @@ class GatewaySettings:
     first_pause_s: float = 1.0
     longest_pause_s: float = 60.0
     guild_ready_s: float = 2.0
+    identify_s: float = 5.0
     retries: Retries = field(default_factory=Retries)
     backfill: BackfillSettings = field(default_factory=BackfillSettings)
     patience: Patience = field(default_factory=Patience)
@@ -139,6 +141,7 @@ class DiscordGateway:
             message_content=settings.message_content,
             gateway_url=settings.gateway_url,
             guild_ready_s=settings.guild_ready_s,
+            identify_s=settings.identify_s,
         )
 
 
