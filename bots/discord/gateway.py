@@ -68,10 +68,16 @@ class DiscordGateway:
         self._settings = settings
         self._now = now
         self._hearing = Hearing(intake, Reader(mailbox, follow_threads=settings.message_content), now)
+        self._connected: GatewayClient | None = None
         self._backfill: Backfill | None = None
         if marks is not None:
             calls = Calls(settings.patience)
             self._backfill = Backfill(marks, self._hearing, calls, meter, settings.backfill, now)
+
+    @property
+    def hears(self) -> bool:
+        """Whether every shard has a session at this moment."""
+        return self._connected is not None and self._connected.lost_for() == 0.0
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Returns when `stopping` is set and what was heard is in the mailbox.
@@ -114,11 +120,13 @@ class DiscordGateway:
         client.listener = attendance = Attendance(client, inflow, self._hearing, self._backfill, self._now)
         ways_to_end = (client.start(self._settings.token), attendance.attend(), self._watch(client), stopping.wait())
         tasks = [asyncio.create_task(way) for way in ways_to_end]
+        self._connected = client
         try:
             over, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in over:
                 task.result()
         finally:
+            self._connected = None
             await client.close()
             for task in tasks:
                 task.cancel()
