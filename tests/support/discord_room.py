@@ -24,11 +24,14 @@ Step = tuple[Literal["said", "revised", "withdrawn"], str]
 class Ear:
     """The Intake of a test: keeps what the gateway hands on; away for the first `away` calls.
 
+    With `once` it knows duplicates, as the mailbox does.
+
     `steps` tell in order what was handed on: the text of a message, or the id of one that was taken back.
     """
 
     change: Change = Change.WAITING
     away: int = 0
+    once: bool = False
     heard: list[Message] = field(default_factory=list)
     revised: list[Message] = field(default_factory=list)
     withdrawn: list[tuple[Conversation, str]] = field(default_factory=list)
@@ -36,6 +39,8 @@ class Ear:
 
     async def receive(self, message: Message) -> Receipt:
         self._check()
+        if self.once and message.id in {each.id for each in self.heard}:
+            return Receipt.DUPLICATE
         self.heard.append(message)
         self.steps.append(("said", message.text))
         return Receipt.ACCEPTED
@@ -51,6 +56,9 @@ class Ear:
         self.withdrawn.append((conversation, message_id))
         self.steps.append(("withdrawn", message_id))
         return self.change
+
+    def texts(self) -> list[str]:
+        return [message.text for message in self.heard]
 
     async def wait_for(self, count: int) -> list[Message]:
         await until(lambda: len(self.heard) >= count)

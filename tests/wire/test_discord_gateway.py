@@ -7,6 +7,7 @@ import logging
 from dataclasses import replace
 
 import pytest
+from structlog.testing import capture_logs
 
 from bots.discord.errors import DiscordSetupError
 from bots.discord.gateway import DiscordGateway, GatewaySettings
@@ -318,6 +319,29 @@ async def test_client_without_a_session_in_time_is_replaced() -> None:
             await ear.wait_for(1)
 
         assert fake.calls("GET", "/users/@me") == 2
+
+
+async def test_pauses_between_clients_grow_up_to_a_bound() -> None:
+    async with FakeDiscord() as fake:
+        fake.befall(Fault("GET", "/users/@me", status=503, times=4))
+
+        with capture_logs() as logs:
+            async with listening(DiscordGateway(quick_settings(fake), Ear(), MemoryStore()), fake):
+                pass
+
+    pauses = [entry["pause_s"] for entry in logs if entry["event"] == "discord_connection_lost"]
+    assert pauses == [0.02, 0.04, 0.05, 0.05]
+
+
+async def test_client_whose_session_stays_lost_is_replaced() -> None:
+    async with room() as there:
+        await there.fake.disconnect()
+        await until(lambda: there.fake.calls("GET", "/users/@me") >= 2)
+        await there.fake.reconnect()
+        await there.ask("after")
+
+        [message] = await there.ear.wait_for(1)
+        assert message.text == "after"
 
 
 async def test_session_that_discord_ends_for_good_is_replaced_by_a_fresh_client() -> None:

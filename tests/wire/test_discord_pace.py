@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import pytest
 
@@ -14,7 +14,7 @@ from bots.discord.courier import CourierSettings, DiscordCourier, discord_courie
 from core.chat.errors import DeliveryFailed
 from core.chat.message import Address, Conversation, Message, Outcome, Person
 from core.chat.pacing import Pacer
-from core.chat.quiet import NO_METER
+from tests.support.counting_meter import CountingMeter
 from tests.support.discord_harness import QUICK, until
 from tests.support.fake_discord import FakeDiscord
 from tests.support.fake_discord.limits import Fault
@@ -22,28 +22,11 @@ from tests.support.memory_buckets import MemoryBuckets
 
 
 @dataclass(slots=True)
-class Counter:
-    """A meter that keeps what a platform refused."""
-
-    limited: list[tuple[str, str]] = field(default_factory=list)
-
-    def platform_limited(self, platform: str, method: str) -> None:
-        self.limited.append((platform, method))
-
-    received = NO_METER.received
-    answered = NO_METER.answered
-    taken_over = NO_METER.taken_over
-    fenced = NO_METER.fenced
-    backfilled = NO_METER.backfilled
-    logged = NO_METER.logged
-
-
-@dataclass(slots=True)
 class Desks:
     fake: FakeDiscord
     couriers: list[DiscordCourier]
     buckets: MemoryBuckets
-    meter: Counter
+    meter: CountingMeter
 
     async def question(self, channel: str = "general") -> Message:
         place = self.fake.world.channel(channel)
@@ -66,7 +49,7 @@ class Desks:
 @asynccontextmanager
 async def desks(count: int = 2) -> AsyncIterator[Desks]:
     async with FakeDiscord() as fake, AsyncExitStack() as stack:
-        buckets, meter = MemoryBuckets(), Counter()
+        buckets, meter = MemoryBuckets(), CountingMeter()
         settings = CourierSettings(fake.token, fake.api_url, patience=QUICK)
         couriers = [
             await stack.enter_async_context(discord_courier(settings, Pacer(buckets, meter))) for _ in range(count)
