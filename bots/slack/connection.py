@@ -10,7 +10,6 @@ from urllib.parse import urlsplit
 import aiohttp
 from slack_sdk.http_retry.builtin_async_handlers import (
     AsyncConnectionErrorRetryHandler,
-    AsyncRateLimitErrorRetryHandler,
     AsyncServerErrorRetryHandler,
 )
 from slack_sdk.web.async_client import AsyncWebClient
@@ -53,15 +52,13 @@ class Identity:
 
 @dataclass(slots=True)
 class SlackWeb:
-    """Three clients over one session, which differ in what they do when a call fails.
+    """Two clients over one session, which differ in what they do when a call fails. Rate limits are left to `pace.py`.
 
-    `patient` waits out rate limits and repeats after a server's fault: for what can be done twice without harm.
-    `careful` waits out rate limits only: for posts, which have no idempotency key.
-    `prompt` fails at once: for what may be skipped.
+    `patient` repeats after a server's fault: for what can be done twice without harm.
+    `prompt` fails at once: for posts, which have no idempotency key, and for what may be skipped.
     """
 
     patient: AsyncWebClient
-    careful: AsyncWebClient
     prompt: AsyncWebClient
     session: aiohttp.ClientSession
     api_url: str
@@ -87,11 +84,9 @@ async def open_web(bot_token: str, api_url: str | None = None) -> AsyncIterator[
     timeout = aiohttp.ClientTimeout(total=CALL_S, sock_connect=CONNECT_S)
     async with aiohttp.ClientSession(timeout=timeout) as session:
         url = api_url or SLACK_API_URL
-        limits = AsyncRateLimitErrorRetryHandler(max_retry_count=2)
         faults = AsyncServerErrorRetryHandler(max_retry_count=2)
         yield SlackWeb(
-            patient=client(session, url, bot_token, limits, faults, AsyncConnectionErrorRetryHandler()),
-            careful=client(session, url, bot_token, limits),
+            patient=client(session, url, bot_token, faults, AsyncConnectionErrorRetryHandler()),
             prompt=client(session, url, bot_token),
             session=session,
             api_url=url,
@@ -102,7 +97,7 @@ def client(
     session: aiohttp.ClientSession,
     api_url: str,
     token: str | None,
-    *retries: AsyncRateLimitErrorRetryHandler | AsyncServerErrorRetryHandler | AsyncConnectionErrorRetryHandler,
+    *retries: AsyncServerErrorRetryHandler | AsyncConnectionErrorRetryHandler,
 ) -> AsyncWebClient:
     """A client over `session` that repeats a failed call only as `retries` say."""
     made = AsyncWebClient(token=token, base_url=api_url, session=session, retry_handlers=list(retries))

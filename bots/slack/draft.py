@@ -7,18 +7,23 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import structlog
+from slack_sdk.web.async_slack_response import AsyncSlackResponse
 
 from bots.slack.connection import SlackWeb
-from bots.slack.errors import SLACK_FAILURES, delivery_failed, is_refusal, reason, retry_after_s
+from bots.slack.errors import SLACK_FAILURES, NoTurn, delivery_failed, is_refusal, reason, retry_after_s
 from bots.slack.markup import harmless, settled
+from bots.slack.pace import Pace
 from bots.slack.posts import MAX_CHARS, SlackPosts
+from core.chat.errors import DeliveryFailed
 from core.chat.growing import GrowingPosts
 from core.chat.message import Message, Outcome
 
 _log = structlog.get_logger(__name__)
 
-STREAM_PACE_S = 0.7  # chat.appendStream: 100 calls a minute and workspace, over all answers under way
-POST_PACE_S = 1.2  # chat.update: 50 calls a minute and workspace
+# How often one answer grows; the tiers of `pace.py` hold for all answers together.
+STREAM_PACE_S = 0.7
+POST_PACE_S = 1.2
+START_S = 1.0  # how long an answer waits for a turn at a stream before it makes do with posts
 _REFUSED_S = 600.0  # how long a workspace that has no streams is not asked again
 
 _OVER = frozenset({"message_not_in_streaming_state", "message_not_found"})
@@ -26,7 +31,7 @@ _OVER = frozenset({"message_not_in_streaming_state", "message_not_found"})
 
 @dataclass(slots=True)
 class Streams:
-    """Whether this workspace takes streams at present; shared by all drafts of a courier."""
+    """Whether this workspace has streams at all; shared by all drafts of a courier."""
 
     now: Callable[[], float] = time.monotonic
     refused_until: float = 0.0
@@ -36,28 +41,55 @@ class Streams:
         return self.now() >= self.refused_until
 
     def refused(self, error: BaseException) -> None:
-        """Notes why a stream was not started: a rate limit passes soon, a missing method does not."""
-        wait_s = retry_after_s(error)
-        if wait_s is None and not is_refusal(error):
-            return
-        self.refused_until = self.now() + (_REFUSED_S if wait_s is None else wait_s)
+        """Notes why a stream was not started: a missing method stays missing for a while."""
+        if is_refusal(error) and retry_after_s(error) is None:
+            self.refused_until = self.now() + _REFUSED_S
+
+
+class EditedPosts:
+    """The `Draft` of posts that are edited. A growing text that gets no turn is left out: the next one holds it too."""
+
+    def __init__(self, posts: SlackPosts, *, resumed: bool) -> None:
+        self.pace_s = POST_PACE_S
+        self._posts = posts
+        self._draft = GrowingPosts(posts, max_chars=MAX_CHARS, pace_s=POST_PACE_S, resumed=resumed)
+
+    async def begin(self) -> None:
+        """Shows that an answer is on its way."""
+        await self._draft.begin()
+
+    async def show(self, text: str) -> None:
+        """Shows the text if there is a turn for it."""
+        try:
+            with self._posts.growing_text():
+                await self._draft.show(text)
+        except NoTurn as error:
+            _log.debug("slack_growing_text_left_out", reason=str(error))
+
+    async def close(self, text: str, outcome: Outcome) -> tuple[str, ...]:
+        """Shows the final text, however long its turn takes to come."""
+        return await self._draft.close(text, outcome)
+
+    async def leave(self) -> tuple[str, ...]:
+        """Ends the indicator; the posts stay as they are."""
+        return await self._draft.leave()
 
 
 class SlackDraft:
     """The `Draft` in a thread. What Slack was given as a stream is only ever extended; anything else is an update."""
 
-    def __init__(self, web: SlackWeb, message: Message, streams: Streams, *, resumed: bool) -> None:
+    def __init__(self, web: SlackWeb, pace: Pace, message: Message, streams: Streams, *, resumed: bool) -> None:
         self.pace_s = STREAM_PACE_S
         self._web = web
+        self._pace = pace
         self._message = message
-        self._posts = SlackPosts(web, message)
+        self._posts = SlackPosts(web, pace, message)
         self._streams = streams
         self._resumed = resumed
         self._ts = ""
         self._streamed = ""  # what Slack has of the stream
-        self._quiet_until = 0.0
         self._stopped_there = False
-        self._plain: GrowingPosts | None = None
+        self._plain: EditedPosts | None = None
 
     async def begin(self) -> None:
         """Shows that an answer is on its way."""
@@ -66,13 +98,15 @@ class SlackDraft:
     async def show(self, text: str) -> None:
         """Appends what is new."""
         if self._plain is None and not self._stopped_there:
-            await self._stream(settled(harmless(text)))
+            with self._posts.growing_text():
+                if await self._stream(settled(harmless(text))):
+                    return
         if self._plain is not None:
             await self._plain.show(text)
 
     async def close(self, text: str, outcome: Outcome) -> tuple[str, ...]:
         """Ends the stream with the rest of the text, or shows the text as posts."""
-        if self._stopped_there:
+        if self._stopped_there and text:
             return (self._posts.id_of(self._ts),)
         if self._plain is None and self._ts and await self._end(harmless(text)):
             return (self._posts.id_of(self._ts),)
@@ -83,64 +117,74 @@ class SlackDraft:
 
     async def leave(self) -> tuple[str, ...]:
         """Ends the status; a stream under way stays open for the worker that goes on in its post."""
+        posts: tuple[str, ...] = ()
         if self._plain is not None:
-            return await self._plain.leave()
-        await self._posts.indicate(on=False)
-        return (self._posts.id_of(self._ts),) if self._ts else ()
+            posts = await self._plain.leave()
+        else:
+            await self._posts.indicate(on=False)
+        return posts or ((self._posts.id_of(self._ts),) if self._ts else ())
 
-    async def _stream(self, text: str) -> None:
+    async def _stream(self, text: str) -> bool:
+        """Starts or extends the stream; False when posts are to show this text."""
         if not text.strip():
-            return
+            return True
         if not self._ts:
-            await self._start(text)
-        elif not self._continues(text):
+            return await self._start(text)
+        if not self._continues(text):
             await self._leave_stream(ended=False)
-        elif len(text) > len(self._streamed):
+            return False
+        if len(text) > len(self._streamed):
             await self._append(text)
+        return True
 
-    async def _start(self, text: str) -> None:
+    async def _start(self, text: str) -> bool:
         # An earlier attempt's posts go on by update; a text that needs several posts is split from the start.
         if self._resumed or not self._streams.allowed() or len(text) > MAX_CHARS:
             self._as_posts(resumed=self._resumed)
-            return
+            return False
         try:
-            answer = await self._web.prompt.chat_startStream(
-                channel=self._posts.channel,
-                thread_ts=self._posts.thread_ts,
-                markdown_text=text,
-                # Required outside direct messages; the team is the reader's own, which Slack Connect makes differ.
-                recipient_team_id=self._message.reply_to.get("team"),
-                recipient_user_id=self._message.reply_to.get("user"),
-            )
-        except SLACK_FAILURES as error:
+            answer = await self._posts.place.attempt("chat.startStream", lambda: self._start_stream(text), START_S)
+        except (NoTurn, *SLACK_FAILURES) as error:
             _log.info("slack_stream_refused", turn=self._message.id, reason=reason(error))
             self._streams.refused(error)
             # Where the reply was lost the stream may stand there all the same: look before posting beside it.
-            self._as_posts(resumed=not is_refusal(error))
-            return
+            self._as_posts(resumed=not (isinstance(error, NoTurn) or is_refusal(error)))
+            return False
         self._ts, self._streamed = str(answer["ts"]), text
+        return True
+
+    async def _start_stream(self, text: str) -> AsyncSlackResponse:
+        return await self._web.prompt.chat_startStream(
+            channel=self._posts.channel,
+            thread_ts=self._posts.thread_ts,
+            markdown_text=text,
+            # Required outside direct messages; the team is the reader's own, which Slack Connect makes differ.
+            recipient_team_id=self._message.reply_to.get("team"),
+            recipient_user_id=self._message.reply_to.get("user"),
+        )
 
     async def _append(self, text: str) -> None:
-        if self._streams.now() < self._quiet_until:
-            return
+        """Appends if there is a turn: what was left out goes out with the next show, or with the end of the stream."""
+        append, more = self._web.prompt.chat_appendStream, text[len(self._streamed) :]
         try:
-            await self._web.prompt.chat_appendStream(
-                channel=self._posts.channel, ts=self._ts, markdown_text=text[len(self._streamed) :]
+            await self._posts.place.attempt(
+                "chat.appendStream", lambda: append(channel=self._posts.channel, ts=self._ts, markdown_text=more)
             )
+        except NoTurn:
+            return
         except SLACK_FAILURES as error:
             await self._after_failed_append(error)
             return
         self._streamed = text
 
     async def _after_failed_append(self, error: BaseException) -> None:
-        wait_s = retry_after_s(error)
-        if wait_s is not None:
-            # What was not appended goes out with the next show, or with the end of the stream.
-            self._quiet_until = self._streams.now() + wait_s
-        elif reason(error) == "stopped_by_user":
+        if retry_after_s(error) is not None:
+            return
+        if reason(error) == "stopped_by_user":
             self._stopped_there = True
         else:
-            # Whether the piece arrived is not known after a timeout; an update of the whole text settles that too.
+            # Whether the piece arrived is not known after a timeout; an update of the whole text settles that too. It
+            # comes with the next show: if another worker ended the stream, core learns of it in between.
             await self._leave_stream(ended=reason(error) in _OVER)
 
     async def _end(self, text: str) -> bool:
@@ -148,17 +192,21 @@ class SlackDraft:
         if not self._continues(text):
             await self._leave_stream(ended=False)
             return False
+        stop, more = self._web.prompt.chat_stopStream, text[len(self._streamed) :] or None
+        metadata = self._posts.metadata()
         try:
-            await self._web.careful.chat_stopStream(
-                channel=self._posts.channel,
-                ts=self._ts,
-                markdown_text=text[len(self._streamed) :] or None,
-                metadata=self._posts.metadata(),
+            await self._posts.place.insist(
+                "chat.stopStream",
+                lambda: stop(channel=self._posts.channel, ts=self._ts, markdown_text=more, metadata=metadata),
             )
         except SLACK_FAILURES as error:
             if retry_after_s(error) is not None:
                 raise delivery_failed(error) from error
-            await self._leave_stream(ended=reason(error) in _OVER)
+            over = reason(error) in _OVER
+            await self._leave_stream(ended=over)
+            if over:
+                # Slack ended it after some minutes, or another worker did: core looks at its claim and tries again.
+                raise DeliveryFailed("Slack: the stream was ended meanwhile") from error
             return False
         return True
 
@@ -170,9 +218,9 @@ class SlackDraft:
         post_id = self._posts.id_of(self._ts)
         if not ended:
             await self._posts.end_stream(post_id)
-        self._posts = SlackPosts(self._web, self._message, known=(post_id,))
+        self._posts = SlackPosts(self._web, self._pace, self._message, known=(post_id,))
         self._as_posts(resumed=True)
 
     def _as_posts(self, *, resumed: bool) -> None:
-        self._plain = GrowingPosts(self._posts, max_chars=MAX_CHARS, pace_s=POST_PACE_S, resumed=resumed)
+        self._plain = EditedPosts(self._posts, resumed=resumed)
         self.pace_s = POST_PACE_S

@@ -1,7 +1,9 @@
 """What can go wrong with Slack, in our words.
 
 ParleyError
-└── SlackSetupError   a token, a scope or an address that only an operator can put right
+├── SlackSetupError    a token, a scope or an address that only an operator can put right
+└── DeliveryFailed
+    └── NoTurn         a call that may be left out had to wait too long for its turn
 """
 
 from __future__ import annotations
@@ -44,6 +46,13 @@ _UNSURE = frozenset({"internal_error", "fatal_error", "service_unavailable", "re
 
 class SlackSetupError(ParleyError):
     """Slack cannot be used as it is set up; the text names the setting and the remedy."""
+
+
+class NoTurn(DeliveryFailed):
+    """Slack's pace leaves no room for a call that may be left out."""
+
+    def __init__(self, method: str) -> None:
+        super().__init__(f"Slack: no turn at {method} in time")
 
 
 def reason(error: BaseException) -> str:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import structlog
+from slack_sdk.web.async_slack_response import AsyncSlackResponse
 
 from bots.slack.connection import SlackWeb
-from bots.slack.errors import SLACK_FAILURES, delivery_failed, is_refusal, reason
+from bots.slack.errors import SLACK_FAILURES, NoTurn, delivery_failed, is_refusal, reason
 from bots.slack.markup import harmless
+from bots.slack.pace import Do, Pace
 from core.chat.message import Message
 
 _log = structlog.get_logger(__name__)
@@ -30,8 +33,9 @@ class SlackPosts:
     `known` are posts that this attempt made already; `earlier` gives them without asking Slack.
     """
 
-    def __init__(self, web: SlackWeb, message: Message, known: tuple[str, ...] = ()) -> None:
+    def __init__(self, web: SlackWeb, pace: Pace, message: Message, known: tuple[str, ...] = ()) -> None:
         self.channel = message.reply_to["channel"]
+        self.place = pace.at(message.conversation.workspace, self.channel)
         self.thread_ts = message.reply_to.get("thread_ts", "")
         self._web = web
         self._turn = message.id
@@ -39,23 +43,27 @@ class SlackPosts:
         self._person = message.reply_to.get("user", "")
         self._known = known
         self._parts: dict[str, int] = {post_id: part for part, post_id in enumerate(known)}
+        self._growing = False
         self._unsure = False  # a post may have been made although we heard of no success
+
+    @contextmanager
+    def growing_text(self) -> Iterator[None]:
+        """Within the block a call that gets no turn raises NoTurn; elsewhere it waits, as nothing comes after it."""
+        self._growing = True
+        try:
+            yield
+        finally:
+            self._growing = False
 
     async def indicate(self, *, on: bool) -> None:
         """Shows a status while the model thinks. In a thread, Slack takes it away itself when the answer comes."""
         try:
             async with asyncio.timeout(_STATUS_S):
                 if not self.thread_ts:
-                    await self._web.prompt.agents_sessions_setStatus(
-                        channel_id=self.channel,
-                        status="processing" if on else "active",
-                        initiator_user_id=self._person or None,
-                    )
+                    await self.place.attempt("agents.sessions.setStatus", lambda: self._set_session_status(on=on))
                 elif on:
-                    await self._web.prompt.assistant_threads_setStatus(
-                        channel_id=self.channel, thread_ts=self.thread_ts, status=_STATUS
-                    )
-        except SLACK_FAILURES as error:
+                    await self.place.attempt("assistant.threads.setStatus", self._set_thread_status)
+        except (NoTurn, *SLACK_FAILURES) as error:
             _log.debug("slack_status_not_shown", turn=self._turn, reason=reason(error))
 
     async def earlier(self) -> tuple[str, ...]:
@@ -73,14 +81,7 @@ class SlackPosts:
             await self.edit(found, text)
             return found
         try:
-            answer = await self._web.careful.chat_postMessage(
-                channel=self.channel,
-                thread_ts=self.thread_ts or None,
-                markdown_text=harmless(text),
-                metadata=self.metadata(part),
-                unfurl_links=False,
-                unfurl_media=False,
-            )
+            answer = await self._call("chat.postMessage", lambda: self._post(text, part))
         except SLACK_FAILURES as error:
             self._unsure = self._unsure or not is_refusal(error)
             raise delivery_failed(error) from error
@@ -98,11 +99,13 @@ class SlackPosts:
 
     async def end_stream(self, post_id: str) -> None:
         """Ends a stream whatever its state. Best effort: what matters comes with the update that follows."""
+        stop = self._web.patient.chat_stopStream
         try:
-            await self._web.patient.chat_stopStream(
-                channel=self.channel, ts=self.ts_of(post_id), metadata=self.metadata()
+            await self._call(
+                "chat.stopStream",
+                lambda: stop(channel=self.channel, ts=self.ts_of(post_id), metadata=self.metadata()),
             )
-        except SLACK_FAILURES as error:
+        except (NoTurn, *SLACK_FAILURES) as error:
             _log.debug("slack_stream_not_ended", turn=self._turn, reason=reason(error))
 
     def metadata(self, part: int = 0) -> dict[str, Any]:
@@ -116,6 +119,31 @@ class SlackPosts:
     def ts_of(self, post_id: str) -> str:
         """The `ts` in a post's id."""
         return post_id.removeprefix(f"{self.channel}:")
+
+    async def _call(self, method: str, do: Do) -> AsyncSlackResponse:
+        return await (self.place.attempt(method, do) if self._growing else self.place.insist(method, do))
+
+    async def _post(self, text: str, part: int) -> AsyncSlackResponse:
+        return await self._web.prompt.chat_postMessage(
+            channel=self.channel,
+            thread_ts=self.thread_ts or None,
+            markdown_text=harmless(text),
+            metadata=self.metadata(part),
+            unfurl_links=False,
+            unfurl_media=False,
+        )
+
+    async def _set_session_status(self, *, on: bool) -> AsyncSlackResponse:
+        return await self._web.prompt.agents_sessions_setStatus(
+            channel_id=self.channel,
+            status="processing" if on else "active",
+            initiator_user_id=self._person or None,
+        )
+
+    async def _set_thread_status(self) -> AsyncSlackResponse:
+        return await self._web.prompt.assistant_threads_setStatus(
+            channel_id=self.channel, thread_ts=self.thread_ts, status=_STATUS
+        )
 
     async def _unstreamed(self, post_id: str, change: Callable[[], Awaitable[None]]) -> None:
         """Makes `change`, for which a stream that was left behind has to end first."""
@@ -131,18 +159,19 @@ class SlackPosts:
             raise delivery_failed(error) from error
 
     async def _delete(self, post_id: str) -> None:
+        ts, delete = self.ts_of(post_id), self._web.patient.chat_delete
         try:
-            await self._web.patient.chat_delete(channel=self.channel, ts=self.ts_of(post_id))
+            await self.place.insist("chat.delete", lambda: delete(channel=self.channel, ts=ts))
         except SLACK_FAILURES as error:
             if reason(error) != "message_not_found":
                 raise
 
     async def _update(self, post_id: str, text: str) -> None:
-        await self._web.patient.chat_update(
-            channel=self.channel,
-            ts=self.ts_of(post_id),
-            markdown_text=harmless(text),
-            metadata=self.metadata(self._parts.get(post_id, 0)),
+        metadata = self.metadata(self._parts.get(post_id, 0))
+        update, ts = self._web.patient.chat_update, self.ts_of(post_id)
+        await self._call(
+            "chat.update",
+            lambda: update(channel=self.channel, ts=ts, markdown_text=harmless(text), metadata=metadata),
         )
 
     async def _find(self, part: int) -> str | None:
@@ -181,25 +210,27 @@ class SlackPosts:
         return sorted(later, key=lambda post: float(post["ts"]))
 
     async def _page(self, cursor: str | None) -> Mapping[str, Any]:
-        oldest = self._asked_ts or "0"
-        client = self._web.patient
+        method = "conversations.replies" if self.thread_ts else "conversations.history"
         try:
-            if self.thread_ts:
-                answer = await client.conversations_replies(
-                    channel=self.channel,
-                    ts=self.thread_ts,
-                    oldest=oldest,
-                    include_all_metadata=True,
-                    limit=_PAGE,
-                    cursor=cursor,
-                )
-            else:
-                answer = await client.conversations_history(
-                    channel=self.channel, oldest=oldest, include_all_metadata=True, limit=_PAGE, cursor=cursor
-                )
+            answer = await self._call(method, lambda: self._read(cursor))
         except SLACK_FAILURES as error:
             raise delivery_failed(error) from error
         return answer.data if isinstance(answer.data, dict) else {}
+
+    async def _read(self, cursor: str | None) -> AsyncSlackResponse:
+        client, oldest = self._web.patient, self._asked_ts or "0"
+        if self.thread_ts:
+            return await client.conversations_replies(
+                channel=self.channel,
+                ts=self.thread_ts,
+                oldest=oldest,
+                include_all_metadata=True,
+                limit=_PAGE,
+                cursor=cursor,
+            )
+        return await client.conversations_history(
+            channel=self.channel, oldest=oldest, include_all_metadata=True, limit=_PAGE, cursor=cursor
+        )
 
 
 def _metadata(post: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -196,10 +196,51 @@ async def test_a_stream_that_ended_before_the_last_words_is_closed_by_an_update(
 
     await draft.show("One")
     scene.clock.ahead_s = 301
+    with pytest.raises(DeliveryFailed) as failed:
+        await draft.close("One two", Outcome.ANSWERED)  # core looks at its claim before it tries again
+    ended_with = scene.texts
     await draft.close("One two", Outcome.ANSWERED)
 
+    assert failed.value.retryable
+    assert ended_with == ["One"]
     assert scene.texts == ["One two"]
     assert scene.posts[0].metadata
+
+
+async def test_a_worker_whose_stream_another_one_ended_shows_nothing_in_the_same_step(scene: Scene) -> None:
+    message = scene.ask()
+    overtaken = scene.courier.draft(message, resumed=False)
+    await overtaken.show("One")
+    successor = scene.courier.draft(message, resumed=True)
+    await successor.show("Other words")
+
+    await overtaken.show("One two")  # was under way when the claim was lost
+    left = await overtaken.leave()
+
+    assert scene.texts == ["Other words"]
+    assert left == (f"C1:{scene.posts[0].ts}",)
+
+
+@pytest.mark.parametrize("channel", ["C1", "DU1"])
+async def test_an_empty_final_text_takes_back_what_was_shown(scene: Scene, channel: str) -> None:
+    draft = scene.courier.draft(scene.ask(channel=channel), resumed=False)
+
+    await draft.show("One")
+    ids = await draft.close("", Outcome.WITHDRAWN)
+
+    assert ids == ()
+    assert scene.texts == []
+
+
+async def test_what_the_reader_stopped_is_taken_back_all_the_same(scene: Scene) -> None:
+    draft = scene.courier.draft(scene.ask(), resumed=False)
+
+    await draft.show("One")
+    scene.slack.refuse("chat.appendStream", status=200, error="stopped_by_user")
+    await draft.show("One two")
+    await draft.close("", Outcome.WITHDRAWN)
+
+    assert scene.texts == []
 
 
 async def test_a_final_text_that_is_no_extension_replaces_the_streamed_one(scene: Scene) -> None:
