@@ -16,6 +16,7 @@ from core.chat.intake import Intake, MailboxIntake
 from core.chat.interaction import Sampling
 from core.chat.kit import Answerer
 from core.chat.limits import Limits, Rates
+from core.chat.pacing import Pacer
 from core.chat.persona import Persona
 from core.chat.ports import Courier, ModelHost
 from model.client.fleet import HostFleet, open_fleet
@@ -107,14 +108,15 @@ async def open_ledger(settings: Settings) -> AsyncIterator[SqlLedger]:
 
 
 @asynccontextmanager
-async def open_couriers(settings: Settings, stores: Stores) -> AsyncIterator[Mapping[str, Courier]]:
+async def open_couriers(settings: Settings, stores: Stores, outside: Outside) -> AsyncIterator[Mapping[str, Courier]]:
     """A courier for each platform that is switched on; SDKs are imported only for those."""
+    pacer = Pacer(stores.buckets, outside.meters)
     couriers: dict[str, Courier] = {name: FeedCourier(name, stores.feed) for name in ("web", "terminal")}
     async with AsyncExitStack() as stack:
         if settings.slack_on:
             couriers["slack"] = await stack.enter_async_context(_slack_courier(settings))
         if settings.discord_on:
-            couriers["discord"] = await stack.enter_async_context(_discord_courier(settings))
+            couriers["discord"] = await stack.enter_async_context(_discord_courier(settings, pacer))
         yield couriers
 
 
@@ -215,12 +217,12 @@ async def _slack_courier(settings: Settings) -> AsyncIterator[Courier]:
 
 
 @asynccontextmanager
-async def _discord_courier(settings: Settings) -> AsyncIterator[Courier]:
+async def _discord_courier(settings: Settings, pacer: Pacer) -> AsyncIterator[Courier]:
     with needs("discord", "Discord", "DISCORD_TOKEN"):
         from bots.discord.courier import CourierSettings, discord_courier  # noqa: PLC0415
 
     asked = CourierSettings(secret(settings.discord_token), settings.discord_api_url)
-    async with discord_courier(asked) as courier:
+    async with discord_courier(asked, pacer) as courier:
         yield courier
 
 

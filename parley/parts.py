@@ -54,7 +54,7 @@ async def run_bot(settings: Settings, stopping: asyncio.Event) -> None:
     async with (
         open_outside(settings, "bot") as outside,
         open_stores(settings) as stores,
-        open_couriers(settings, stores) as couriers,
+        open_couriers(settings, stores, outside) as couriers,
     ):
         limits = limits_of(settings, stores)
         intakes = {name: open_intake(stores, courier, outside, limits) for name, courier in couriers.items()}
@@ -62,7 +62,7 @@ async def run_bot(settings: Settings, stopping: asyncio.Event) -> None:
         if settings.slack_on:
             gateways["slack"] = _slack(settings, intakes["slack"])
         if settings.discord_on:
-            gateways["discord"] = _discord(settings, stores, intakes["discord"])
+            gateways["discord"] = _discord(settings, stores, intakes["discord"], outside)
         checks = {name: gateway.hears for name, gateway in gateways.items()}
         async with watched(settings, outside, stores.depth, checks, stopping):
             await together(stopping, *(gateway.run(stopping) for gateway in gateways.values()))
@@ -90,8 +90,9 @@ def _slack(settings: Settings, intake: Intake) -> Gateway:
     return Gateway(gateway.run, hears)
 
 
-def _discord(settings: Settings, stores: Stores, intake: Intake) -> Gateway:
+def _discord(settings: Settings, stores: Stores, intake: Intake, outside: Outside) -> Gateway:
     with needs("discord", "Discord", "DISCORD_TOKEN"):
+        from bots.discord.backfill import BackfillSettings  # noqa: PLC0415
         from bots.discord.gateway import DiscordGateway, GatewaySettings  # noqa: PLC0415
 
     asked = GatewaySettings(
@@ -99,11 +100,13 @@ def _discord(settings: Settings, stores: Stores, intake: Intake) -> Gateway:
         settings.discord_api_url,
         settings.discord_gateway_url,
         message_content=settings.discord_message_content,
+        backfill=BackfillSettings(longest_s=settings.backfill_s, most_messages=settings.backfill_messages),
     )
-    gateway = DiscordGateway(asked, intake, stores.mailbox)
+    marks = stores.marks if settings.backfill_s else None
+    gateway = DiscordGateway(asked, intake, stores.mailbox, marks, outside.meters)
 
     async def hears() -> str:
-        return ""
+        return "" if gateway.hears else "no session with Discord's gateway"
 
     return Gateway(gateway.run, hears)
 
@@ -118,7 +121,7 @@ async def run_worker(settings: Settings, stopping: asyncio.Event, *, log: bool =
         _ledger_if(settings, wanted=log) as ledger,
         open_outside(settings, "worker") as outside,
         open_stores(settings) as stores,
-        open_couriers(settings, stores) as couriers,
+        open_couriers(settings, stores, outside) as couriers,
         open_hosts(settings) as hosts,
     ):
         kit = answerer(settings, stores, couriers, hosts, outside)

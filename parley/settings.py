@@ -157,6 +157,11 @@ class Settings(BaseSettings):
         return self.redis_url.get_secret_value() if self.redis_url else f"unix://{self.embedded_socket}"
 
     @property
+    def backfill_s(self) -> float:
+        """BACKFILL_HOURS in seconds."""
+        return self.backfill_hours * 3600.0
+
+    @property
     def shards(self) -> int:
         """MAILBOX_SHARDS, or as many as suit the server: with a cluster, several for each primary."""
         cluster = self.mailbox_url.startswith(CLUSTER_SCHEMES)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 
+import aiohttp
 import discord
 
 from bots.discord.patience import Calls, Patience
+from bots.discord.turns import Turns
 
-# How many messages after a question are searched for an earlier attempt at its answer.
-SEARCHED_MESSAGES = 200
+# How many of a channel's newest messages are searched for an earlier attempt at an answer.
+SEARCHED_MESSAGES = 500
 _NO_MENTIONS = discord.AllowedMentions.none()
 # Discord's error codes.
 _UNKNOWN_CHANNEL = 10003
@@ -20,11 +22,13 @@ _MAY_NOT_REPLY = 160002  # a reply needs the right to read the history
 class Api:
     """The few calls an answer is made of, each tried with patience. Ids are Discord's, as text.
 
-    Logs in at the first call, so that a worker starts while Discord is away. All methods raise DeliveryFailed.
+    Logs in at the first call, so that a worker starts while Discord is away. All methods raise DeliveryFailed; those
+    that change something wait `within_s` seconds for their turn, and raise NoTurn when it does not come.
     """
 
-    def __init__(self, token: str, patience: Patience) -> None:
+    def __init__(self, token: str, patience: Patience, turns: Turns) -> None:
         self._token = token
+        self._turns = turns
         self._calls = Calls(patience)
         self._client: discord.Client | None = None
         self._logging_in = asyncio.Lock()
@@ -36,49 +40,51 @@ class Api:
             self._client = None
 
     async def post(
-        self, channel_id: str, text: str, *, nonce: str, answers: str | None = None, ring: bool = False
+        self, channel_id: str, text: str, *, nonce: str, answers: str, within_s: float, ring: bool = False
     ) -> str:
-        """Posts `text`, in reply to the message `answers` if given; with `ring` its author is notified.
+        """Posts `text` in reply to the message `answers`; with `ring` its author is notified.
 
         Discord answers a nonce that it saw within the last minutes with the message it made then, so a call whose
         response was lost is safe to repeat. That message may show an older text, which is then replaced.
         """
 
         async def call() -> discord.Message:
+            await self._turns.take("post", channel_id, within_s)
             channel = await self._channel(channel_id)
-            if answers is not None:
-                # Discord refuses a reply to a deleted message unless told that a plain post will do.
-                question = discord.MessageReference(
-                    message_id=int(answers), channel_id=int(channel_id), fail_if_not_exists=False
+            # Discord refuses a reply to a deleted message unless told that a plain post will do.
+            question = discord.MessageReference(
+                message_id=int(answers), channel_id=int(channel_id), fail_if_not_exists=False
+            )
+            mentions = discord.AllowedMentions(everyone=False, users=False, roles=False, replied_user=ring)
+            try:
+                return await channel.send(
+                    text, nonce=nonce, reference=question, allowed_mentions=mentions, suppress_embeds=True
                 )
-                mentions = discord.AllowedMentions(everyone=False, users=False, roles=False, replied_user=ring)
-                try:
-                    return await channel.send(
-                        text, nonce=nonce, reference=question, allowed_mentions=mentions, suppress_embeds=True
-                    )
-                except discord.HTTPException as error:
-                    if error.code != _MAY_NOT_REPLY:
-                        raise
+            except discord.HTTPException as error:
+                if error.code != _MAY_NOT_REPLY:
+                    raise
             return await channel.send(text, nonce=nonce, allowed_mentions=_NO_MENTIONS, suppress_embeds=True)
 
         message = await self._calls.make("a post", call)
         if message.content != text.strip():
-            await self.edit(channel_id, str(message.id), text)
+            await self.edit(channel_id, str(message.id), text, within_s=within_s)
         return str(message.id)
 
-    async def edit(self, channel_id: str, post_id: str, text: str) -> None:
+    async def edit(self, channel_id: str, post_id: str, text: str, *, within_s: float) -> None:
         """Replaces the text of one of our posts."""
 
         async def call() -> None:
+            await self._turns.take("edit", channel_id, within_s)
             channel = await self._channel(channel_id)
             await channel.get_partial_message(int(post_id)).edit(content=text, allowed_mentions=_NO_MENTIONS)
 
         await self._calls.make("an edit", call)
 
-    async def remove(self, channel_id: str, post_id: str) -> None:
+    async def remove(self, channel_id: str, post_id: str, *, within_s: float) -> None:
         """Removes one of our posts; one that is gone already, or whose channel is gone, is fine."""
 
         async def call() -> None:
+            await self._turns.take("delete", channel_id, within_s)
             channel = await self._channel(channel_id)
             try:
                 await channel.get_partial_message(int(post_id)).delete()
@@ -97,28 +103,30 @@ class Api:
         await self._calls.make("typing", call)
 
     async def own_replies(self, channel_id: str, question_id: str, nonces: frozenset[str]) -> tuple[str, ...]:
-        """Our posts after the message `question_id` that reply to it, or still show one of `nonces`; oldest first.
+        """Our posts that reply to the message `question_id`, or still show one of `nonces`; oldest first.
 
-        Discord mostly forgets a nonce in the history, so parts after the first are found by posting them again.
+        Discord mostly forgets a nonce in the history. It names a reply's question even where that is gone.
         """
 
         async def call() -> tuple[str, ...]:
-            client = await self._logged_in()
-            own_id = client.user.id if client.user else 0
-            after = discord.Object(int(question_id))
-            history = (await self._channel(channel_id)).history(limit=SEARCHED_MESSAGES, after=after, oldest_first=True)
+            own_id = self._own_id(await self._logged_in())
             found: list[str] = []
             try:
-                async for message in history:
-                    quoted = message.reference.message_id if message.reference else None
-                    if message.author.id == own_id and (quoted == after.id or str(message.nonce) in nonces):
+                async for message in (await self._channel(channel_id)).history(limit=SEARCHED_MESSAGES):
+                    if message.id <= int(question_id):
+                        break
+                    quoted = str(message.reference.message_id) if message.reference else ""
+                    if message.author.id == own_id and (quoted == question_id or str(message.nonce) in nonces):
                         found.append(str(message.id))
             except discord.Forbidden:
                 # A bot may be allowed to write where it may not read the history: the nonce alone must do.
                 return ()
-            return tuple(found)
+            return tuple(reversed(found))
 
         return await self._calls.make("a look into the history", call)
+
+    def _own_id(self, client: discord.Client) -> int:
+        return client.user.id if client.user else 0
 
     async def _channel(self, channel_id: str) -> discord.PartialMessageable:
         return (await self._logged_in()).get_partial_messageable(int(channel_id))
@@ -126,7 +134,7 @@ class Api:
     async def _logged_in(self) -> discord.Client:
         async with self._logging_in:
             if self._client is None:
-                client = http_client()
+                client = http_client(self._turns.watch())
                 try:
                     await client.login(self._token)
                 except BaseException:
@@ -136,11 +144,12 @@ class Api:
             return self._client
 
 
-def http_client() -> discord.Client:
-    """A client that is never connected to the gateway."""
+def http_client(trace: aiohttp.TraceConfig) -> discord.Client:
+    """A client that is never connected to the gateway; `trace` sees its requests."""
     return discord.Client(
         intents=discord.Intents(guilds=True),  # never sent; without it the SDK warns
         max_messages=None,
         allowed_mentions=_NO_MENTIONS,
         max_ratelimit_timeout=30.0,
+        http_trace=trace,
     )

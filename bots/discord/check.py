@@ -34,7 +34,7 @@ async def check_discord(token: str, api_url: str | None = None) -> DiscordFacts:
         DiscordSetupError: the token is refused, or Discord cannot be reached.
     """
     use_endpoints(api_url)
-    client = http_client()
+    client = http_client(aiohttp.TraceConfig())
     try:
         async with asyncio.timeout(CHECK_S):
             await client.login(token)

@@ -14,9 +14,11 @@ from bots.discord.api import Api
 from bots.discord.endpoints import use_endpoints
 from bots.discord.markup import harmless
 from bots.discord.patience import Patience
+from bots.discord.turns import NoTurn, Turns
 from core.chat.errors import DeliveryFailed
 from core.chat.growing import GrowingPosts
-from core.chat.message import Message
+from core.chat.message import Message, Outcome
+from core.chat.pacing import Pacer
 from core.chat.ports import Draft
 
 _log = structlog.get_logger(__name__)
@@ -24,6 +26,11 @@ _log = structlog.get_logger(__name__)
 MAX_CHARS = 2000  # content of one message
 TYPING_REPEAT_S = 5.0  # Discord shows it for ten seconds
 TYPING_REPEATS = 60  # a draft that is given up without a close types for five minutes, not for ever
+# How long a call waits for its turn in a channel where much goes on, in seconds. A growing text does not: the next one
+# says more. After the last wait core asks whether the answer is still ours, and tries again.
+LAST_TURN_S = 15.0
+NOTICE_TURN_S = 5.0
+ALONE = Pacer()
 # Parts whose nonces are compared with the history; longer answers do not occur.
 _MOST_PARTS = 32
 
@@ -32,8 +39,8 @@ _MOST_PARTS = 32
 class CourierSettings:
     """How the courier reaches Discord and how it writes.
 
-    With `ring` the person who asked is notified of the answer. About five edits in five seconds pass in one channel;
-    Discord publishes no figure and its headers rule, so `pace_s` is only where we begin.
+    With `ring` the person who asked is notified of the answer. `pace_s` is how often a growing answer is edited while
+    its channel is calm.
     """
 
     token: str = field(repr=False)
@@ -44,10 +51,10 @@ class CourierSettings:
 
 
 @asynccontextmanager
-async def discord_courier(settings: CourierSettings) -> AsyncIterator[DiscordCourier]:
-    """A courier that works until the block ends."""
+async def discord_courier(settings: CourierSettings, pacer: Pacer = ALONE) -> AsyncIterator[DiscordCourier]:
+    """A courier that works until the block ends; all couriers that share the buckets of `pacer` keep one pace."""
     use_endpoints(settings.api_url)
-    courier = DiscordCourier(settings)
+    courier = DiscordCourier(settings, pacer)
     try:
         yield courier
     finally:
@@ -59,8 +66,8 @@ class DiscordCourier:
 
     platform = "discord"
 
-    def __init__(self, settings: CourierSettings) -> None:
-        self._api = Api(settings.token, settings.patience)
+    def __init__(self, settings: CourierSettings, pacer: Pacer) -> None:
+        self._api = Api(settings.token, settings.patience, Turns(pacer))
         self._settings = settings
         self._typing: set[asyncio.Task[None]] = set()
 
@@ -74,19 +81,22 @@ class DiscordCourier:
     def draft(self, message: Message, *, resumed: bool) -> Draft:
         """A draft that replies to `message`; a resumed one goes on in the reply that is already there."""
         poster = DiscordPoster(self._api, self, message, ring=self._settings.ring)
-        return GrowingPosts(poster, max_chars=MAX_CHARS, pace_s=self._settings.pace_s, resumed=resumed)
+        posts = GrowingPosts(poster, max_chars=MAX_CHARS, pace_s=self._settings.pace_s, resumed=resumed)
+        return DiscordDraft(posts, poster)
 
     async def notice(self, message: Message, text: str) -> None:
         """Replies to `message` with one line. Raises DeliveryFailed."""
         line = harmless(text)[:MAX_CHARS]
         place = message.reply_to
         nonce = nonce_for(message.id, f"notice {line}")
-        await self._api.post(place["channel_id"], line, nonce=nonce, answers=place["message_id"])
+        await self._api.post(
+            place["channel_id"], line, nonce=nonce, answers=place["message_id"], within_s=NOTICE_TURN_S
+        )
 
     async def retract(self, message: Message, posts: Sequence[str]) -> None:
         """Removes posts of ours; one that is gone, alone or with its channel, is as good. Raises DeliveryFailed."""
         for post_id in posts:
-            await self._api.remove(message.reply_to["channel_id"], post_id)
+            await self._api.remove(message.reply_to["channel_id"], post_id, within_s=LAST_TURN_S)
 
     def start_typing(self, channel_id: str) -> asyncio.Task[None]:
         """Shows typing in a channel, again and again, until the task is cancelled."""
@@ -104,8 +114,39 @@ class DiscordCourier:
             _log.info("typing_not_shown", channel=channel_id, reason=str(error))
 
 
+class DiscordDraft:
+    """A `Draft` whose growing text gives way where too much goes on; the final text waits for its turn."""
+
+    def __init__(self, posts: GrowingPosts, poster: DiscordPoster) -> None:
+        self.pace_s = posts.pace_s
+        self._posts = posts
+        self._poster = poster
+
+    async def begin(self) -> None:
+        """Shows typing."""
+        await self._posts.begin()
+
+    async def show(self, text: str) -> None:
+        """Makes `text` visible, unless a later text has to do that."""
+        try:
+            await self._posts.show(text)
+        except NoTurn as error:
+            _log.debug("growing_text_skipped", reason=str(error))
+
+    async def close(self, text: str, outcome: Outcome) -> tuple[str, ...]:
+        """Makes the final text visible, or takes all back for an empty one; returns the ids of the posts."""
+        self._poster.turn_s = LAST_TURN_S
+        return await self._posts.close(text, outcome)
+
+    async def leave(self) -> tuple[str, ...]:
+        """Ends typing; returns the ids of the posts."""
+        return await self._posts.leave()
+
+
 class DiscordPoster:
-    """The `Poster` of one answer."""
+    """The `Poster` of one answer; each call waits `turn_s` seconds at most for its turn."""
+
+    turn_s = 0.0
 
     def __init__(self, api: Api, courier: DiscordCourier, message: Message, *, ring: bool) -> None:
         self._api = api
@@ -130,22 +171,23 @@ class DiscordPoster:
         return await self._api.own_replies(self._channel_id, self._question_id, nonces)
 
     async def post(self, text: str, part: int) -> str:
-        """Posts a part: the first replies to the question, the others follow it."""
+        """Posts a part. All parts reply to the question, or nobody could tell later which answer they belong to."""
         return await self._api.post(
             self._channel_id,
             harmless(text),
             nonce=nonce_for(self._turn_id, str(part)),
-            answers=self._question_id if part == 0 else None,
-            ring=self._ring,
+            answers=self._question_id,
+            ring=self._ring and part == 0,
+            within_s=self.turn_s,
         )
 
     async def edit(self, post_id: str, text: str) -> None:
         """Replaces a part."""
-        await self._api.edit(self._channel_id, post_id, harmless(text))
+        await self._api.edit(self._channel_id, post_id, harmless(text), within_s=self.turn_s)
 
     async def remove(self, post_id: str) -> None:
         """Removes a part."""
-        await self._api.remove(self._channel_id, post_id)
+        await self._api.remove(self._channel_id, post_id, within_s=self.turn_s)
 
 
 def nonce_for(turn_id: str, part: str) -> str:

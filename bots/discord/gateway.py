@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import discord
 import structlog
-import yarl
 
+from bots.discord.attendance import Attendance
+from bots.discord.backfill import Backfill, BackfillSettings
+from bots.discord.client import GatewayClient
 from bots.discord.endpoints import use_endpoints
 from bots.discord.errors import DiscordSetupError, intent_is_off, wrong_token
+from bots.discord.hearing import Hearing
 from bots.discord.inflow import Inflow, Retries
+from bots.discord.patience import Calls, Patience
 from bots.discord.reading import Reader
 from core.chat.intake import Intake
-from core.chat.ports import Mailbox
+from core.chat.ports import Mailbox, Marks, Meter
+from core.chat.quiet import NO_METER
 
 _log = structlog.get_logger(__name__)
 
@@ -26,8 +31,9 @@ class GatewaySettings:
     """How the gateway reaches Discord, and its clocks in seconds.
 
     `message_content` asks for the privileged intent and follows threads without a mention. `connect_s` is how long a
-    client may take to its first session before a fresh one is tried, after pauses that double up to
-    `longest_pause_s`. `guild_ready_s` is the SDK's wait for the last server at the start.
+    client may be without a session, at its start or later, before a fresh one is tried, after pauses that double up to
+    `longest_pause_s`. `guild_ready_s` is the SDK's wait for the last server at the start, `identify_s` the time that
+    Discord wants between two sessions.
     """
 
     token: str = field(repr=False)
@@ -38,16 +44,40 @@ class GatewaySettings:
     first_pause_s: float = 1.0
     longest_pause_s: float = 60.0
     guild_ready_s: float = 2.0
+    identify_s: float = 5.0
     retries: Retries = field(default_factory=Retries)
+    backfill: BackfillSettings = field(default_factory=BackfillSettings)
+    patience: Patience = field(default_factory=Patience)
 
 
 class DiscordGateway:
-    """Hands what people say to `intake`; `mailbox` knows which conversation a post of ours belongs to."""
+    """Hands what people say, edit and delete to `intake`; `mailbox` knows which conversation a post belongs to.
 
-    def __init__(self, settings: GatewaySettings, intake: Intake, mailbox: Mailbox) -> None:
+    With `marks` it keeps the mark "discord", and reads what was said while no gateway listened; `meter` counts that.
+    """
+
+    def __init__(
+        self,
+        settings: GatewaySettings,
+        intake: Intake,
+        mailbox: Mailbox,
+        marks: Marks | None = None,
+        meter: Meter = NO_METER,
+        now: Callable[[], float] = time.time,
+    ) -> None:
         self._settings = settings
-        self._intake = intake
-        self._reader = Reader(mailbox, follow_threads=settings.message_content)
+        self._now = now
+        self._hearing = Hearing(intake, Reader(mailbox, follow_threads=settings.message_content), now)
+        self._connected: GatewayClient | None = None
+        self._backfill: Backfill | None = None
+        if marks is not None:
+            calls = Calls(settings.patience)
+            self._backfill = Backfill(marks, self._hearing, calls, meter, settings.backfill, now)
+
+    @property
+    def hears(self) -> bool:
+        """Whether every shard has a session at this moment."""
+        return self._connected is not None and self._connected.lost_for() == 0.0
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Returns when `stopping` is set and what was heard is in the mailbox.
@@ -58,7 +88,7 @@ class DiscordGateway:
         use_endpoints(self._settings.api_url, self._settings.gateway_url)
         problem: DiscordSetupError | None = None
         async with asyncio.TaskGroup() as tasks:
-            inflow = Inflow(tasks, self._settings.retries)
+            inflow = Inflow(tasks, self._settings.retries, self._now)
             try:
                 await self._stay_connected(inflow, stopping)
             except DiscordSetupError as error:
@@ -71,95 +101,56 @@ class DiscordGateway:
         """Takes a fresh client whenever one has died: the SDK never revives one that failed at its first connect."""
         pause_s = self._settings.first_pause_s
         while not stopping.is_set():
-            client = self._client(inflow)
+            client = self._client()
             try:
                 async with client:
-                    await self._connect(client, stopping)
+                    await self._connect(client, inflow, stopping)
             except Exception as error:
                 if setup_error := _setup_error(error):
                     raise setup_error from error
                 # Whatever else ended the connection, a fresh client is the remedy.
                 _log.warning("discord_connection_lost", reason=f"{type(error).__name__}: {error}", pause_s=pause_s)
-            if client.connected.is_set():
+            if client.had_session.is_set():
                 pause_s = self._settings.first_pause_s
             await _wait(stopping, pause_s)
             pause_s = min(2 * pause_s, self._settings.longest_pause_s)
 
-    async def _connect(self, client: GatewayClient, stopping: asyncio.Event) -> None:
-        """Until the client dies or `stopping` is set."""
-        running = asyncio.create_task(client.start(self._settings.token))
-        stop = asyncio.create_task(stopping.wait())
-        connecting = asyncio.create_task(_wait(client.connected, self._settings.connect_s))
+    async def _connect(self, client: GatewayClient, inflow: Inflow, stopping: asyncio.Event) -> None:
+        """Until the client dies, is without a session for too long, or `stopping` is set."""
+        client.listener = attendance = Attendance(client, inflow, self._hearing, self._backfill, self._now)
+        ways_to_end = (client.start(self._settings.token), attendance.attend(), self._watch(client), stopping.wait())
+        tasks = [asyncio.create_task(way) for way in ways_to_end]
+        self._connected = client
         try:
-            await asyncio.wait({running, stop, connecting}, return_when=asyncio.FIRST_COMPLETED)
-            if connecting.done() and not client.connected.is_set():
-                # The SDK tries a refused first connect again by itself, a stack frame deeper each time.
-                raise TimeoutError(f"no session within {self._settings.connect_s:g} s")
-            await asyncio.wait({running, stop}, return_when=asyncio.FIRST_COMPLETED)
-            if running.done():
-                running.result()
+            over, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in over:
+                task.result()
         finally:
+            self._connected = None
             await client.close()
-            for task in (running, stop, connecting):
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(running, stop, connecting, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _client(self, inflow: Inflow) -> GatewayClient:
-        def hear(client: discord.Client, message: discord.Message) -> None:
-            inflow.put(str(message.channel.id), lambda: self._take_in(message, client))
+    async def _watch(self, client: GatewayClient) -> None:
+        """Raises TimeoutError once a shard has no session for too long.
 
-        return GatewayClient(self._settings, hear)
+        The SDK waits for up to 17 minutes between its tries to connect again, and tries a refused first connect a stack
+        frame deeper each time.
+        """
+        limit_s = self._settings.connect_s
+        while client.lost_for() < limit_s:
+            await asyncio.sleep(limit_s / 20)
+        raise TimeoutError(f"no session for {limit_s:g} s")
 
-    async def _take_in(self, message: discord.Message, client: discord.Client) -> None:
-        said = await self._reader.read(message, client)
-        if said is None:
-            return
-        receipt = await self._intake.receive(said)
-        _log.info("discord_message_heard", turn=said.id, address=said.address.value, receipt=receipt.value)
-
-
-class GatewayClient(discord.AutoShardedClient):
-    """The SDK's client, asking for no more than we need; `hear` gets every message, in order, and must not wait."""
-
-    def __init__(self, settings: GatewaySettings, hear: Callable[[discord.Client, discord.Message], None]) -> None:
-        super().__init__(
-            intents=_intents(message_content=settings.message_content),
-            max_messages=None,
-            allowed_mentions=discord.AllowedMentions.none(),
-            guild_ready_timeout=settings.guild_ready_s,
-            max_ratelimit_timeout=30.0,
+    def _client(self) -> GatewayClient:
+        settings = self._settings
+        return GatewayClient(
+            message_content=settings.message_content,
+            gateway_url=settings.gateway_url,
+            guild_ready_s=settings.guild_ready_s,
+            identify_s=settings.identify_s,
         )
-        self.connected = asyncio.Event()
-        self._gateway_url = settings.gateway_url
-        self._hear = hear
-
-    async def launch_shard(self, gateway: yarl.URL, shard_id: int, *, initial: bool = False) -> None:
-        """Opens the first connection of a shard, at our gateway rather than the one that the API names."""
-        ours = yarl.URL(self._gateway_url) if self._gateway_url else gateway
-        await super().launch_shard(ours, shard_id, initial=initial)
-
-    async def on_shard_connect(self, shard_id: int) -> None:
-        """A session has begun."""
-        self.connected.set()
-        _log.info("discord_connected", shard=shard_id, bot=str(self.user))
-
-    async def on_message(self, message: discord.Message) -> None:
-        """Queues the message; whatever waits happens elsewhere, or the heartbeat stops and Discord hangs up."""
-        self._hear(self, message)
-
-    async def on_error(self, event_method: str, /, *args: Any, **kwargs: Any) -> None:
-        """An event that we could not handle; the SDK would write it with the message's text."""
-        _log.exception("discord_event_failed", discord_event=event_method)
-
-
-def _intents(*, message_content: bool) -> discord.Intents:
-    intents = discord.Intents.none()
-    intents.guilds = True
-    intents.guild_messages = True
-    intents.dm_messages = True
-    intents.guild_reactions = True
-    intents.message_content = message_content
-    return intents
 
 
 def _setup_error(error: BaseException | None) -> DiscordSetupError | None:

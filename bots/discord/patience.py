@@ -18,7 +18,14 @@ from core.chat.errors import DeliveryFailed
 _log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
-_PASSING = (aiohttp.ClientError, OSError, TimeoutError)
+PASSING = (aiohttp.ClientError, OSError, TimeoutError)
+
+
+def is_passing(error: Exception) -> bool:
+    """Whether another try may succeed: Discord is away, overloaded, or asks to wait."""
+    if isinstance(error, discord.HTTPException):
+        return error.status == 429 or error.status >= 500
+    return isinstance(error, (discord.RateLimited, *PASSING))
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +59,7 @@ class Calls:
             try:
                 async with asyncio.timeout(self._patience.try_s):
                     return await call()
-            except (discord.DiscordException, *_PASSING) as error:
+            except (discord.DiscordException, *PASSING) as error:
                 pause_s = self._pause_after(error, what, number)
                 if number == self._patience.tries or pause_s > self._patience.longest_pause_s:
                     raise DeliveryFailed(f"Discord does not take {what} now ({_name(error)}).") from error
@@ -63,7 +70,7 @@ class Calls:
     def _pause_after(self, error: Exception, what: str, number: int) -> float:
         """Seconds until the next try; raises DeliveryFailed where none can succeed."""
         backoff_s = self._patience.first_pause_s * float(2 ** (number - 1))
-        if isinstance(error, _PASSING):
+        if isinstance(error, PASSING):
             return backoff_s
         if isinstance(error, discord.RateLimited):
             return float(error.retry_after)

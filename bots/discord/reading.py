@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import discord
 import structlog
 
+from bots.discord.inflow import NotYet
 from bots.discord.markup import Names, readable
+from bots.discord.patience import PASSING, is_passing
 from core.chat.message import Address, Conversation, Message, Person
 from core.chat.ports import Mailbox
 
@@ -17,7 +19,7 @@ _log = structlog.get_logger(__name__)
 PLATFORM = "discord"
 DIRECT_MESSAGES = "dm"  # the workspace of all direct messages
 _SPOKEN = (discord.MessageType.default, discord.MessageType.reply)
-_REMEMBERED_QUESTIONS = 10_000
+_REMEMBERED_MESSAGES = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,15 @@ class Place:
     def conversation(self, thread: str) -> Conversation:
         """The conversation here that is named by `thread`."""
         return Conversation(PLATFORM, self.workspace, self.channel, thread)
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A message that was for us: how and where, and the text that Discord showed us last."""
+
+    address: Address
+    conversation: Conversation
+    content: str
 
 
 def is_spoken(message: discord.Message, own_id: int) -> bool:
@@ -49,7 +60,36 @@ class Reader:
     def __init__(self, mailbox: Mailbox, *, follow_threads: bool) -> None:
         self._mailbox = mailbox
         self._follow_threads = follow_threads
-        self._recent: OrderedDict[str, Conversation] = OrderedDict()  # by the question's id
+        self._known: OrderedDict[str, Known] = OrderedDict()  # by the message's id
+
+    def known(self, native_id: str) -> Known | None:
+        """What was read of the message `native_id` before; None for one that was not for us, or is too long ago."""
+        return self._known.get(native_id)
+
+    def remember(self, message: discord.Message, said: Message) -> None:
+        """Notes that `message` was read as `said`, and handed on."""
+        native_id = str(message.id)
+        self._known[native_id] = Known(said.address, said.conversation, message.content)
+        self._known.move_to_end(native_id)
+        if len(self._known) > _REMEMBERED_MESSAGES:
+            self._known.popitem(last=False)
+
+    def whereabouts(
+        self, native_id: str, channel_id: int, guild_id: int | None, client: discord.Client
+    ) -> Conversation:
+        """The conversation of a message of which nothing but its place is left.
+
+        For one that was not read here it is a guess: outside of threads it takes the message for the first of its
+        conversation.
+        """
+        if known := self.known(native_id):
+            return known.conversation
+        if guild_id is None:
+            return Place(DIRECT_MESSAGES, str(channel_id)).conversation("")
+        channel = client.get_channel(channel_id)
+        if isinstance(channel, discord.Thread):
+            return Place(str(guild_id), str(channel.parent_id)).conversation(str(channel_id))
+        return Place(str(guild_id), str(channel_id)).conversation(native_id)
 
     async def read(self, message: discord.Message, client: discord.Client) -> Message | None:
         """The message as core takes it; None when it is not for us. Raises StoreUnavailable."""
@@ -57,11 +97,10 @@ class Reader:
         if me is None or not is_spoken(message, me.id):
             return None
         place = await _place(message, client)
-        found = await self._addressed(message, place, me.id)
+        found = self._as_before(message) or await self._addressed(message, place, me.id)
         if found is None:
             return None
         address, conversation = found
-        self._remember(message, conversation)
         return Message(
             id=conversation.message_id(str(message.id)),
             conversation=conversation,
@@ -76,6 +115,11 @@ class Reader:
                 "guild_id": "" if place.workspace == DIRECT_MESSAGES else place.workspace,
             },
         )
+
+    def _as_before(self, message: discord.Message) -> tuple[Address, Conversation] | None:
+        """A reply stays one, and where it is, whatever its edits say and whatever became of the post it replies to."""
+        known = self.known(str(message.id))
+        return (known.address, known.conversation) if known and known.address is Address.REPLY else None
 
     async def _addressed(
         self, message: discord.Message, place: Place, own_id: int
@@ -114,15 +158,10 @@ class Reader:
         if post.reference is None or post.reference.message_id is None:
             return None
         question_id = str(post.reference.message_id)
-        if question_id in self._recent:
-            return self._recent[question_id]
+        if known := self.known(question_id):
+            return known.conversation
         begun = place.conversation(question_id)
         return begun if await self._mailbox.knows(begun) else None
-
-    def _remember(self, message: discord.Message, conversation: Conversation) -> None:
-        self._recent[str(message.id)] = conversation
-        if len(self._recent) > _REMEMBERED_QUESTIONS:
-            self._recent.popitem(last=False)
 
 
 async def _place(message: discord.Message, client: discord.Client) -> Place:
@@ -132,7 +171,12 @@ async def _place(message: discord.Message, client: discord.Client) -> Place:
         return Place(DIRECT_MESSAGES, str(message.channel.id))
     if isinstance(channel, discord.PartialMessageable):
         # Not among the channels that the gateway told us of: only Discord knows whether it is a thread.
-        channel = await client.fetch_channel(channel.id)
+        try:
+            channel = await client.fetch_channel(channel.id)
+        except (discord.DiscordException, *PASSING) as error:
+            if is_passing(error):
+                raise NotYet(f"a channel cannot be looked up now ({type(error).__name__})") from error
+            raise
     if isinstance(channel, discord.Thread):
         return Place(str(guild_id), str(channel.parent_id), str(channel.id))
     return Place(str(guild_id), str(message.channel.id))

@@ -61,6 +61,9 @@ class _FeedDraft:
         await _publish(self._feed, self._message, "growing", text)
 
     async def close(self, text: str, outcome: Outcome) -> tuple[str, ...]:
+        if not text:
+            await _publish(self._feed, self._message, "removed", "")
+            return ()
         if self._message.kind == "reset" and outcome is Outcome.ANSWERED:
             await _publish(self._feed, self._message, "reset", "")
         if not text:

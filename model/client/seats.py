@@ -61,16 +61,18 @@ class Seats:
         """
         waiting = _Waiting(session, avoid)
         self._line.append(waiting)
-        full_until = self._clock() + full_s
-        away_until = self._clock() + away_s
+        full_until, away_since = self._clock() + full_s, None
         try:
             while True:
                 self._seat_waiting()
                 if waiting.seat is not None:
                     return waiting.seat
                 if self._any_well():
-                    away_until = self._clock() + away_s
-                await self._rest(waiting, full_until, away_until)
+                    away_since = None
+                elif away_since is None:
+                    away_since = self._clock()
+                until = full_until if away_since is None else min(full_until, away_since + away_s)
+                await self._rest(waiting, until)
         except BaseException:
             if waiting.seat is not None:
                 self.leave(waiting.seat)
@@ -141,10 +143,10 @@ class Seats:
     def _any_well(self) -> bool:
         return any(not health.wait_s() for health in self._healths.values())
 
-    async def _rest(self, waiting: _Waiting, full_until: float, away_until: float) -> None:
-        """Waits until it is worth another look. Raises HostUnavailable when it never will be."""
+    async def _rest(self, waiting: _Waiting, until: float) -> None:
+        """Waits until it is worth another look. Raises HostUnavailable when it will not be before `until`."""
         full = self._any_well()
-        left = (full_until if full else min(full_until, away_until)) - self._clock()
+        left = until - self._clock()
         waits = [health.wait_s() for health in self._healths.values()]
         nearest = min((wait for wait in waits if wait), default=math.inf)
         hopeless = not full and nearest > left and math.inf not in waits

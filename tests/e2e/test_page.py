@@ -13,9 +13,9 @@ from playwright.async_api import Browser, Page, expect
 from bots.web.app import web_app
 from bots.web.courier import FeedCourier
 from core.chat import lines
-from core.chat.kit import Answerer
 from core.chat.intake import MailboxIntake
 from core.chat.interaction import PromptMessage, Sampling
+from core.chat.kit import Answerer
 from core.chat.persona import Persona
 from core.chat.ports import FeedEvent
 from core.chat.worker import Pace, Worker

@@ -29,6 +29,7 @@ class Collector:
     """Serves at `endpoint`; while `gate` is cleared it takes requests and does not answer."""
 
     endpoint: str = ""
+    requests: int = 0
     hops: list[Hop] = field(default_factory=list)
     gate: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -36,6 +37,7 @@ class Collector:
         return [hop for hop in self.hops if hop.name == name]
 
     async def take(self, request: web.Request) -> web.Response:
+        self.requests += 1
         exported = ExportTraceServiceRequest.FromString(await request.read())
         await self.gate.wait()
         for resource in exported.resource_spans:

@@ -8,12 +8,13 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
+from bots.discord.backfill import BackfillSettings
 from bots.discord.courier import MAX_CHARS, CourierSettings, discord_courier
 from bots.discord.gateway import DiscordGateway, GatewaySettings
 from bots.discord.inflow import Retries
 from bots.discord.patience import Patience
 from core.chat.intake import MailboxIntake
-from core.chat.ports import Courier, Mailbox
+from core.chat.ports import Courier, Mailbox, Marks
 from tests.support.fake_discord import FakeDiscord
 from tests.support.fake_discord.limits import Fault
 from tests.support.fake_discord.world import Post
@@ -76,6 +77,24 @@ class DiscordHarness:
     async def refuse_posts(self, times: int) -> None:
         self.discord.befall(Fault("POST", "/messages", status=503, times=times))
 
+    async def edit(self, native_id: str, text: str) -> None:
+        """A person edits what they said; what mentioned the bot still does."""
+        mention = f"{self.discord.mention} "
+        mentioned = self.discord.world.posts[native_id].content.startswith(mention)
+        await self.discord.edit(native_id, f"{mention}{text}" if mentioned else text)
+
+    async def delete(self, native_id: str) -> None:
+        """A person deletes what they said."""
+        await self.discord.delete(native_id)
+
+    async def disconnect(self) -> None:
+        """The gateway cannot reach Discord from now on; what is said meanwhile is told to nobody."""
+        await self.discord.disconnect()
+
+    async def reconnect(self) -> None:
+        """Discord can be reached again, and the gateway is connected."""
+        await self.discord.reconnect()
+
     def _posts_in(self, root: str) -> list[Post]:
         """Replies to the conversation's questions, and the plain posts that follow them: later parts."""
         inside: list[Post] = []
@@ -94,11 +113,14 @@ def quick_settings(fake: FakeDiscord, *, message_content: bool = False) -> Gatew
         api_url=fake.api_url,
         gateway_url=fake.gateway_url,
         message_content=message_content,
-        connect_s=5.0,
+        connect_s=2.0,
         first_pause_s=0.02,
         longest_pause_s=0.05,
         guild_ready_s=0.05,
+        identify_s=0.0,
         retries=QUICK_RETRIES,
+        backfill=BackfillSettings(mark_s=0.05),
+        patience=QUICK,
     )
 
 
@@ -118,15 +140,19 @@ async def listening(gateway: DiscordGateway, fake: FakeDiscord) -> AsyncIterator
 
 @asynccontextmanager
 async def discord_harness(
-    mailbox: Mailbox, *, clock: Callable[[], float] = time.time, pace_s: float = 0.05
+    mailbox: Mailbox,
+    *,
+    marks: Marks | None = None,
+    clock: Callable[[], float] = time.time,
+    pace_s: float = 0.05,
 ) -> AsyncIterator[DiscordHarness]:
-    """A bot that takes mail into `mailbox`; whoever answers uses `courier`."""
+    """A bot that takes mail into `mailbox`; whoever answers uses `courier`. What it misses is read with `marks`."""
     async with FakeDiscord() as fake:
         # Our tests edit faster than Discord allows; its limits have tests of their own.
         fake.rest.limits.calls = 1000
         settings = CourierSettings(fake.token, fake.api_url, pace_s=pace_s, patience=QUICK)
         async with discord_courier(settings) as courier:
             intake = MailboxIntake(mailbox, courier, now=clock)
-            gateway = DiscordGateway(quick_settings(fake), intake, mailbox)
+            gateway = DiscordGateway(quick_settings(fake), intake, mailbox, marks)
             async with listening(gateway, fake):
                 yield DiscordHarness(fake, courier)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from bots.discord.inflow import Inflow, Retries, Step
+from bots.discord.inflow import Inflow, NotYet, Retries, Step
 from core.chat.errors import StoreUnavailable
 
 QUICK = Retries(first_pause_s=0.001, longest_pause_s=0.002, settle_s=1.0)
@@ -71,6 +71,100 @@ async def test_no_more_waits_than_allowed() -> None:
         await inflow.settle()
 
     assert done == ["a", "b"]
+
+
+async def test_what_is_dropped_is_not_forgotten() -> None:
+    async with asyncio.TaskGroup() as tasks:
+        inflow = Inflow(tasks, Retries(most_waiting=1))
+        inflow.put("lane", step([], "a"))
+        before = inflow.dropped
+        inflow.put("lane", step([], "b"))
+        await inflow.settle()
+
+    assert (before, inflow.dropped) == (False, True)
+
+
+async def test_what_is_held_waits_behind_what_is_put_first() -> None:
+    done: list[str] = []
+
+    async with asyncio.TaskGroup() as tasks:
+        inflow = Inflow(tasks, QUICK)
+        inflow.hold()
+        inflow.put("lane", step(done, "live"))
+        inflow.put("other", step(done, "elsewhere"))
+        for _ in range(5):
+            await asyncio.sleep(0)
+        inflow.put_first("lane", step(done, "missed"))
+        assert done == []
+        inflow.release()
+        await inflow.settle()
+
+    assert sorted(done) == ["elsewhere", "live", "missed"]
+    assert done.index("missed") < done.index("live")
+
+
+async def test_step_that_is_put_first_waits_for_the_one_under_way() -> None:
+    done: list[str] = []
+    refusals = iter([True] * 5)
+
+    async with asyncio.TaskGroup() as tasks:
+        inflow = Inflow(tasks, QUICK)
+        for name in "ac":
+            inflow.put("lane", step(done, name, lambda: next(refusals, False)))
+        await asyncio.sleep(0)
+        inflow.put_first("lane", step(done, "b"))
+        await inflow.settle()
+
+    assert done == ["a", "b", "c"]
+
+
+async def test_oldest_is_the_one_under_way_or_else_the_first_that_waits() -> None:
+    times = iter([1.0, 2.0, 3.0])
+    go_on = asyncio.Event()
+
+    async with asyncio.TaskGroup() as tasks:
+        inflow = Inflow(tasks, QUICK, now=lambda: next(times))
+        assert inflow.oldest() is None
+        inflow.put("lane", step([], "a", lambda: not go_on.is_set()))
+        inflow.put("lane", step([], "b"))
+        inflow.put("other", step([], "c"))
+        assert inflow.oldest() == 1.0
+        await asyncio.sleep(0)
+        assert inflow.oldest() == 1.0
+        go_on.set()
+        await inflow.settle()
+
+    assert inflow.oldest() is None
+
+
+async def test_what_is_held_at_the_end_is_left() -> None:
+    done: list[str] = []
+
+    async with asyncio.TaskGroup() as tasks:
+        inflow = Inflow(tasks, QUICK)
+        inflow.hold()
+        inflow.put("lane", step(done, "a"))
+        await inflow.settle()
+
+    assert done == []
+
+
+async def test_step_that_cannot_be_taken_yet_is_tried_again() -> None:
+    done: list[str] = []
+    tries = iter([True, True])
+
+    async def patient() -> None:
+        if next(tries, False):
+            raise NotYet("told to wait")
+        done.append("patient")
+
+    async with asyncio.TaskGroup() as tasks:
+        inflow = Inflow(tasks, QUICK)
+        inflow.put("lane", patient)
+        inflow.put("lane", step(done, "next"))
+        await inflow.settle()
+
+    assert done == ["patient", "next"]
 
 
 async def test_settling_ends_although_the_mailbox_stays_away() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -53,13 +54,17 @@ def test_nobody_is_turned_away_without_a_cap(session: str, loads: dict[str, int]
     assert choose(session, loads) in loads
 
 
-@given(SESSIONS, LOADS)
-def test_chosen_host_stays_within_the_bound(session: str, loads: dict[str, int]) -> None:
-    chosen = choose(session, loads)
+@given(SESSIONS, LOADS, st.integers(0, 200))
+def test_chosen_host_stays_within_the_bound(session: str, loads: dict[str, int], most: int) -> None:
+    chosen = choose(session, loads, most)
 
-    assert chosen is not None
     mean = (sum(loads.values()) + 1) / len(loads)
-    assert loads[chosen] + 1 <= max(math.ceil(1.25 * mean), math.ceil(mean) + 1)
+    assert chosen is None or loads[chosen] + 1 <= max(math.ceil(1.25 * mean), math.ceil(mean) + 1)
+
+
+@pytest.mark.parametrize(("underway", "bound"), [(0, 1), (1, 2), (3, 2), (4, 3), (12, 5), (30, 13), (300, 125)])
+def test_bound_is_a_quarter_over_the_mean_and_at_least_one(underway: int, bound: int) -> None:
+    assert load_bound(underway, 3) == bound
 
 
 @given(SESSIONS, LOADS, st.integers(1, 20))

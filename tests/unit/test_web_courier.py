@@ -64,6 +64,15 @@ async def test_a_draft_that_is_left_names_its_turn_once_something_was_visible() 
     assert await begun.leave() == await resumed.leave() == (_message().id,)
 
 
+async def test_an_empty_end_takes_the_answer_back() -> None:
+    feed = MemoryFeed()
+    draft = FeedCourier("terminal", feed).draft(_message(), resumed=False)
+    await draft.show("Fi")
+
+    assert await draft.close("", Outcome.WITHDRAWN) == ()
+    assert _told(feed) == [("growing", "Fi", ""), ("removed", "", "")]
+
+
 async def test_only_the_turns_own_post_is_taken_back() -> None:
     feed = MemoryFeed()
     courier = FeedCourier("terminal", feed)

@@ -80,7 +80,7 @@ async def test_answer_grows_in_one_reply_to_the_question() -> None:
         assert (post.edits, post.flags & SUPPRESS_EMBEDS, post.rings) == (2, SUPPRESS_EMBEDS, [])
 
 
-async def test_long_answer_is_split_and_only_its_first_part_replies() -> None:
+async def test_long_answer_is_split_and_all_its_parts_reply() -> None:
     async with desk() as there:
         draft = await there.draft()
 
@@ -88,7 +88,7 @@ async def test_long_answer_is_split_and_only_its_first_part_replies() -> None:
 
         posts = there.fake.posts()
         assert [post.content for post in posts] == split_reply(LONG, 2000)
-        assert [post.quoted is not None for post in posts] == [True, False, False]
+        assert all(post.quoted is not None for post in posts)
         assert ids == tuple(post.id for post in posts)
 
 
@@ -128,13 +128,13 @@ async def test_nobody_is_notified_by_what_the_model_writes() -> None:
         assert not [text for text in (growing, post.content) if "@everyone" in text or "@here" in text.lower()]
 
 
-async def test_ring_notifies_the_asker_alone() -> None:
+async def test_ring_notifies_the_asker_alone_and_once() -> None:
     async with desk(ring=True) as there:
         bob = there.fake.world.user("bob")
 
-        await (await there.draft()).close(f"@everyone <@{bob.id}>", Outcome.ANSWERED)
+        await (await there.draft()).close(f"@everyone <@{bob.id}> {LONG}", Outcome.ANSWERED)
 
-        assert there.fake.posts()[0].rings == [there.fake.world.user("ada").id]
+        assert [post.rings for post in there.fake.posts()] == [[there.fake.world.user("ada").id], [], []]
 
 
 async def test_notice_replies_to_the_message() -> None:
@@ -200,11 +200,15 @@ async def test_resumed_answer_leaves_other_posts_alone() -> None:
         assert stranger.content == "me too"
 
 
-async def test_parts_of_an_earlier_attempt_are_not_posted_twice() -> None:
+@pytest.mark.parametrize("found_by", ["history", "nonce"])
+async def test_parts_of_an_earlier_attempt_are_not_posted_twice(found_by: str) -> None:
     async with desk() as there:
         there.fake.rest.limits.calls = 100
         question = await there.question()
         await there.courier.draft(question, resumed=False).show(LONG[:3000])
+        there.general.unreadable = found_by == "nonce"
+        if found_by == "history":
+            there.fake.rest.nonce_s = 0.0
 
         await there.courier.draft(question, resumed=True).close(LONG, Outcome.ANSWERED)
 
@@ -216,6 +220,54 @@ async def test_resumed_answer_without_the_right_to_read_the_history_is_still_pos
         question = await there.question()
         await there.courier.draft(question, resumed=False).show("Half")
         there.general.unreadable = True
+
+        await there.courier.draft(question, resumed=True).close("Half and half.", Outcome.ANSWERED)
+
+        assert there.texts() == ["Half and half."]
+
+
+async def test_earlier_post_is_found_although_the_channel_went_on() -> None:
+    async with desk() as there:
+        world = there.fake.world
+        there.fake.rest.nonce_s = 0.0
+        question = await there.question()
+        for number in range(120):
+            world.add(Post(world.new_id(), there.general, world.user("bob"), f"chatter {number}"))
+        await there.courier.draft(question, resumed=False).show("Half")
+        for number in range(120):
+            world.add(Post(world.new_id(), there.general, world.user("bob"), f"more chatter {number}"))
+
+        await there.courier.draft(question, resumed=True).close("Half and half.", Outcome.ANSWERED)
+
+        assert there.texts() == ["Half and half."]
+
+
+@pytest.mark.parametrize("part", [0, 1, 2])
+async def test_part_that_was_posted_unheard_of_is_not_posted_twice(part: int) -> None:
+    async with desk() as there:
+        there.fake.rest.limits.calls = 100
+        question = await there.question()
+        dying = there.courier.draft(question, resumed=False)
+        if part:
+            await dying.show(LONG[: 2000 * part - 200])
+        there.fake.befall(Fault("POST", "/messages", status=CUT, after=True))
+        there.fake.befall(Fault("POST", "/messages", status=CUT, times=QUICK.tries - 1))
+        with pytest.raises(DeliveryFailed):
+            await dying.close(LONG, Outcome.ANSWERED)
+        assert len(there.texts()) == part + 1
+        there.fake.rest.nonce_s = 0.0
+
+        await there.courier.draft(question, resumed=True).close(LONG, Outcome.ANSWERED)
+
+        assert there.texts() == split_reply(LONG, 2000)
+
+
+async def test_answer_of_a_question_that_was_deleted_meanwhile_is_found() -> None:
+    async with desk() as there:
+        there.fake.rest.nonce_s = 0.0
+        question = await there.question()
+        await there.courier.draft(question, resumed=False).show("Half")
+        await there.fake.delete(_id(question))
 
         await there.courier.draft(question, resumed=True).close("Half and half.", Outcome.ANSWERED)
 
@@ -236,8 +288,32 @@ async def test_answer_is_taken_back_with_all_its_parts() -> None:
         assert there.texts() == ["Another."]
 
 
+async def test_empty_end_takes_back_what_this_and_an_earlier_attempt_posted() -> None:
+    async with desk() as there:
+        question = await there.question()
+        await there.courier.draft(question, resumed=False).show(LONG[:3000])
+        resumed = there.courier.draft(question, resumed=True)
+
+        assert await resumed.close("", Outcome.WITHDRAWN) == ()
+        assert there.texts() == []
+
+
+async def test_draft_that_is_left_names_what_it_posted() -> None:
+    async with desk() as there:
+        question = await there.question()
+        draft = there.courier.draft(question, resumed=False)
+        await draft.begin()
+        assert await draft.leave() == ()
+
+        await draft.show(LONG[:3000])
+
+        assert await draft.leave() == tuple(post.id for post in there.fake.posts())
+        await until(lambda: not there.courier._typing)
+
+
 async def test_what_is_gone_already_counts_as_taken_back() -> None:
     async with desk() as there:
+        there.fake.rest.limits.calls = 100
         question = await there.question()
         ids = await there.courier.draft(question, resumed=False).close(LONG, Outcome.ANSWERED)
         del there.fake.world.posts[ids[1]]

@@ -4,81 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import pytest
+from structlog.testing import capture_logs
 
 from bots.discord.errors import DiscordSetupError
 from bots.discord.gateway import DiscordGateway, GatewaySettings
-from core.chat.errors import StoreUnavailable
-from core.chat.intake import Receipt
-from core.chat.message import Address, Conversation, Message
-from core.chat.ports import Change
+from core.chat.message import Address, Conversation
 from tests.support.discord_harness import listening, quick_settings, until
+from tests.support.discord_room import Ear, room
 from tests.support.fake_discord import FakeDiscord
 from tests.support.fake_discord.limits import Fault
-from tests.support.fake_discord.world import PIN_MESSAGE, Channel, Post
+from tests.support.fake_discord.world import PIN_MESSAGE
 from tests.support.memory_store import MemoryStore
-
-
-@dataclass(slots=True)
-class Ear:
-    """The Intake of a test: keeps what the gateway hands on; away for the first `away` calls."""
-
-    heard: list[Message] = field(default_factory=list)
-    away: int = 0
-
-    async def receive(self, message: Message) -> Receipt:
-        self._check()
-        self.heard.append(message)
-        return Receipt.ACCEPTED
-
-    async def revise(self, message: Message) -> Change:
-        self._check()
-        return Change.LATE
-
-    async def withdraw(self, conversation: Conversation, message_id: str) -> Change:
-        self._check()
-        return Change.LATE
-
-    def _check(self) -> None:
-        if self.away > 0:
-            self.away -= 1
-            raise StoreUnavailable("told to be away")
-
-    async def wait_for(self, count: int) -> list[Message]:
-        await until(lambda: len(self.heard) >= count)
-        return self.heard
-
-
-@dataclass(frozen=True, slots=True)
-class Room:
-    fake: FakeDiscord
-    ear: Ear
-    store: MemoryStore
-    general: Channel
-
-    async def ask(self, text: str = "hello", person: str = "ada", reply_to: str | None = None) -> str:
-        words = text if reply_to else f"{self.fake.mention} {text}"
-        return await self.fake.say(person, words, self.general, reply_to=reply_to)
-
-    def answer(self, text: str, question_id: str) -> str:
-        """A post of the bot's that replies to a question, as its courier makes it."""
-        world = self.fake.world
-        post = Post(world.new_id(), self.general, world.bot, text, quoted=world.posts[question_id])
-        world.posts[post.id] = post
-        return post.id
-
-
-@asynccontextmanager
-async def room(*, message_content: bool = False) -> AsyncIterator[Room]:
-    async with FakeDiscord(message_content=message_content) as fake:
-        ear, store = Ear(), MemoryStore()
-        gateway = DiscordGateway(quick_settings(fake, message_content=message_content), ear, store)
-        async with listening(gateway, fake):
-            yield Room(fake, ear, store, fake.world.channel("general"))
 
 
 async def run_until_error(settings: GatewaySettings) -> None:
@@ -380,6 +319,29 @@ async def test_client_without_a_session_in_time_is_replaced() -> None:
             await ear.wait_for(1)
 
         assert fake.calls("GET", "/users/@me") == 2
+
+
+async def test_pauses_between_clients_grow_up_to_a_bound() -> None:
+    async with FakeDiscord() as fake:
+        fake.befall(Fault("GET", "/users/@me", status=503, times=4))
+
+        with capture_logs() as logs:
+            async with listening(DiscordGateway(quick_settings(fake), Ear(), MemoryStore()), fake):
+                pass
+
+    pauses = [entry["pause_s"] for entry in logs if entry["event"] == "discord_connection_lost"]
+    assert pauses == [0.02, 0.04, 0.05, 0.05]
+
+
+async def test_client_whose_session_stays_lost_is_replaced() -> None:
+    async with room() as there:
+        await there.fake.disconnect()
+        await until(lambda: there.fake.calls("GET", "/users/@me") >= 2)
+        await there.fake.reconnect()
+        await there.ask("after")
+
+        [message] = await there.ear.wait_for(1)
+        assert message.text == "after"
 
 
 async def test_session_that_discord_ends_for_good_is_replaced_by_a_fresh_client() -> None:

@@ -312,13 +312,14 @@ async def test_model_that_took_another_ones_place_is_asked_under_its_own_name(ht
         assert [chat["model"] for chat in host.chats] == ["old", "old", "new"]
 
 
-async def test_host_that_was_lost_is_asked_anew_who_it_is(http: aiohttp.ClientSession) -> None:
+@pytest.mark.parametrize("asked", ["an answer", "a count"])
+async def test_host_that_was_lost_is_asked_anew_who_it_is(http: aiohttp.ClientSession, asked: str) -> None:
     async with StubHost(context_tokens=1024) as host:
         ours = client(host, http)
         await read(ours)
         await host.kill()
         with pytest.raises(Unreachable):
-            await read(ours)
+            await (read(ours) if asked == "an answer" else ours.count_tokens("Hello?"))
         host.context_tokens = 2048
         await host.revive()
 

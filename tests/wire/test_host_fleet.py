@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -321,6 +321,25 @@ async def test_host_that_stays_away_is_given_up_in_time(http: aiohttp.ClientSess
             await question
 
     assert time.monotonic() - begun < 30
+
+
+async def test_count_of_tokens_shows_that_a_host_is_back(http: aiohttp.ClientSession) -> None:
+    async with StubHost() as host:
+        ours = fleet([host], http, retries=Retries(wait_s=0.0))
+        await host.kill()
+        with pytest.raises(HostUnavailable):
+            await ours.count_tokens("Hello?")
+        gone = ours.standings[0]
+        await host.revive()
+
+        async with asyncio.timeout(10.0):
+            while not ours.standings[0].well:
+                with suppress(HostUnavailable):
+                    await ours.count_tokens("Hello?")
+
+        assert not gone.well
+        assert "MODEL_URL" in gone.reason
+        assert ours.standings[0].reason == ""
 
 
 async def test_host_that_was_set_aside_is_tried_by_one_answer_alone(http: aiohttp.ClientSession) -> None:

@@ -124,10 +124,12 @@ async def test_a_collector_that_hangs_costs_spans_and_no_time(collector: Collect
 async def test_a_collector_that_never_answers_does_not_hold_up_the_end(collector: Collector) -> None:
     collector.gate.clear()
 
-    async with asyncio.timeout(20.0), tracing(collector.endpoint, "worker") as tracer:
-        with tracer.span("answer"):
-            pass
+    async with tracing(collector.endpoint, "worker") as tracer:
+        for _ in range(MAX_WAITING):
+            with tracer.span("answer"):
+                pass
 
+    assert collector.requests <= 2  # of the four and more that all spans would take, three seconds each
     assert collector.hops == []
 
 

@@ -36,10 +36,6 @@ class Way:
     log: Part
 
 
-def slack_settings(slack: FakeSlack) -> dict[str, str]:
-    return {"SLACK_BOT_TOKEN": BOT_TOKEN, "SLACK_APP_TOKEN": APP_TOKEN, "SLACK_API_URL": slack.url}
-
-
 @pytest.fixture
 async def way(tmp_path: Path, redis_url: str, sqlite_url: str) -> AsyncIterator[Way]:
     async with AsyncExitStack() as stack:
@@ -51,7 +47,9 @@ async def way(tmp_path: Path, redis_url: str, sqlite_url: str) -> AsyncIterator[
             "DATABASE_URL": sqlite_url,
             "MODEL_URL": host.url,
             "OTEL_EXPORTER_OTLP_ENDPOINT": collector.endpoint,
-            **slack_settings(slack),
+            "SLACK_BOT_TOKEN": BOT_TOKEN,
+            "SLACK_APP_TOKEN": APP_TOKEN,
+            "SLACK_API_URL": slack.url,
         }
         home = Home(tmp_path, settings)
         parts = [
@@ -113,33 +111,3 @@ def it_is_one_line(written: str) -> None:
     assert line["worker"]
     assert QUESTION not in written
     assert ANSWER not in written
-
-
-async def test_who_asks_too_much_is_told_and_counted(tmp_path: Path, redis_url: str) -> None:
-    async with FakeSlack() as slack:
-        settings = {"REDIS_URL": redis_url, "PERSON_MESSAGES_PER_MINUTE": "1", **slack_settings(slack)}
-        async with running(Home(tmp_path, settings), "bot") as bot:
-            await bot.until(lambda page: bool(page["ready"]))
-            people = SlackHarness(slack, Wall())
-            await people.say_direct("U1", "one")
-            await people.say_direct("U1", "two")
-            await people.say_direct("U2", "one")
-            await until(lambda: len(people.visible()) == 1)
-            await bot.until_count(2, "parley_messages_total", receipt="accepted")
-            limited = await bot.count("parley_messages_total", receipt="limited")
-
-    assert "ask again in" in people.visible()[0]
-    assert limited == 1
-
-
-async def test_a_bot_without_a_socket_says_so(tmp_path: Path, redis_url: str) -> None:
-    async with (
-        FakeSlack() as slack,
-        running(Home(tmp_path, {"REDIS_URL": redis_url, **slack_settings(slack)}), "bot") as bot,
-    ):
-        await bot.until(lambda page: bool(page["ready"]))
-
-        await SlackHarness(slack, Wall()).disconnect()
-        away = await bot.until(lambda page: not page["ready"])
-
-    assert away["missing"] == {"slack": "no socket is connected"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,6 +55,7 @@ class Rest:
         return [
             web.get("/api/v10/gateway/bot", self._gateway_bot),
             web.get("/api/v10/users/@me", self._me),
+            web.get("/api/v10/guilds/{guild}/threads/active", self._active_threads),
             web.post("/api/v10/users/@me/channels", self._open_direct),
             web.get("/api/v10/oauth2/applications/@me", self._application),
             web.get("/api/v10/channels/{channel}", self._channel_info),
@@ -140,6 +141,11 @@ class Rest:
     async def _channel_info(self, request: web.Request) -> web.Response:
         return _json(self._channel(request).json())
 
+    async def _active_threads(self, request: web.Request) -> web.Response:
+        if request.match_info["guild"] != self.world.guild_id:
+            raise Refused(404, 10004, "Unknown Guild")
+        return _json({"threads": [thread.json() for thread in self.world.active_threads()], "members": []})
+
     async def _type(self, request: web.Request) -> web.Response:
         self._writable(request)
         return web.Response(status=204)
@@ -163,7 +169,7 @@ class Rest:
         post.flags = body.get("flags", 0)
         post.mentions = self.world.mentioned(content)
         post.rings = _rings(post, body.get("allowed_mentions"))
-        self.world.posts[post.id] = post
+        self.world.add(post)
         if nonce is not None:
             self._nonces[channel.id, nonce] = (time.monotonic(), post)
         await self.sessions.tell_message(post)
@@ -188,16 +194,12 @@ class Rest:
         channel = self._channel(request)
         if channel.unreadable:
             raise Refused(403, 50001, "Missing Access")
-        posts = self.world.history(channel.id)
         limit = int(request.query.get("limit", "50"))
         if not 1 <= limit <= 100:
             raise _invalid("limit", "NUMBER_TYPE_MAX", "int value should be less than or equal to 100.")
-        if after := request.query.get("after"):
-            posts = [post for post in posts if int(post.id) > int(after)][:limit]
-        elif before := request.query.get("before"):
-            posts = [post for post in posts if int(post.id) < int(before)]
+        posts = _page(self.world.history(channel.id), request.query, limit)
         # Newest first, and without nonces: Discord does not keep them with the message.
-        return _json([post.json() for post in reversed(posts[-limit:])])
+        return _json([self.sessions.as_read(post) for post in reversed(posts)])
 
     async def _get(self, request: web.Request) -> web.Response:
         return _json(self._message(request).json())
@@ -206,15 +208,16 @@ class Rest:
         post = self._message(request)
         if post.author is not self.world.bot:
             raise Refused(403, 50005, "Cannot edit a message authored by another user")
-        post.content = _content(await request.json())
-        post.edits += 1
+        post.edit(_content(await request.json()))
+        await self.sessions.tell_message(post, "MESSAGE_UPDATE")
         return _json(post.json())
 
     async def _delete(self, request: web.Request) -> web.Response:
         post = self._message(request)
         if post.author is not self.world.bot:
             raise Refused(403, 50013, "Missing Permissions")
-        del self.world.posts[post.id]
+        self.world.remove([post.id])
+        await self.sessions.tell_deleted(post.channel, [post.id])
         return web.Response(status=204)
 
     def _channel(self, request: web.Request) -> Channel:
@@ -237,6 +240,18 @@ class Rest:
         if post is None or post.channel is not channel:
             raise Refused(404, 10008, "Unknown Message")
         return post
+
+
+def _page(posts: list[Post], query: Mapping[str, str], limit: int) -> list[Post]:
+    """Up to `limit` of `posts` (oldest first) that stand `after`, `before` or `around` an id, else the newest."""
+    if after := query.get("after"):
+        return [post for post in posts if int(post.id) > int(after)][:limit]
+    if before := query.get("before"):
+        return [post for post in posts if int(post.id) < int(before)][-limit:]
+    if around := query.get("around"):
+        older = [post for post in posts if int(post.id) <= int(around)]
+        return (older[-(limit // 2) - 1 :] + posts[len(older) : len(older) + limit // 2])[:limit]
+    return posts[-limit:]
 
 
 def _content(body: Json) -> str:

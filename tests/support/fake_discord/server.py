@@ -81,13 +81,35 @@ class FakeDiscord:
             post.type = REPLY_MESSAGE
             if ping and post.quoted.author not in post.mentions:
                 post.mentions.append(post.quoted.author)
-        self.world.posts[post.id] = post
+        self.world.add(post)
         await self.sessions.tell_message(post)
         return post.id
 
     async def say_direct(self, person: str, text: str) -> str:
         """`person` writes to the bot alone."""
         return await self.say(person, text, self.world.direct(self.world.user(person)))
+
+    async def edit(self, message_id: str, text: str) -> None:
+        """The author replaces the text of a message; whom it mentions follows from the new text."""
+        post = self.world.posts[message_id]
+        replied_to = post.quoted.author if post.quoted else None
+        post.mentions = [user for user in post.mentions if user is replied_to] + self.world.mentioned(text)
+        post.mention_roles = self.world.mentioned_roles(text)
+        post.edit(text)
+        await self.sessions.tell_message(post, "MESSAGE_UPDATE")
+
+    async def decorate(self, message_id: str, *, pinned: bool = False, embeds: int = 0) -> None:
+        """A message is pinned, or Discord looks up what its links show; its text stays."""
+        post = self.world.posts[message_id]
+        post.pinned = pinned
+        post.embeds = [{"type": "link", "title": f"link {number}"} for number in range(embeds)]
+        await self.sessions.tell_message(post, "MESSAGE_UPDATE")
+
+    async def delete(self, *message_ids: str) -> None:
+        """One message is deleted, or several of one channel at once."""
+        channel = self.world.posts[message_ids[0]].channel
+        self.world.remove(message_ids)
+        await self.sessions.tell_deleted(channel, message_ids)
 
     async def redeliver(self, message_id: str) -> None:
         """Tells the sessions of a message once more."""
@@ -109,6 +131,16 @@ class FakeDiscord:
     def befall(self, fault: Fault) -> None:
         """`fault` happens to the next calls that it meets."""
         self.rest.faults.append(fault)
+
+    async def disconnect(self) -> None:
+        """The gateway is out of reach until `reconnect`, and forgets all sessions; the HTTP API goes on."""
+        self.sessions.go_away()
+
+    async def reconnect(self) -> None:
+        """The gateway is there again; returns once the bot has begun a new session."""
+        before = self.sessions.identified
+        self.sessions.away = False
+        await self.sessions.wait_until_connected(identified=before + 1)
 
     # ── what can be seen ────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from aiohttp import WSMsgType, web
 
-from tests.support.fake_discord.world import DM_CHANNEL, Json, Post, World
+from tests.support.fake_discord.world import DM_CHANNEL, Channel, Json, Post, World
 
 GUILDS, MEMBERS, PRESENCES = 1 << 0, 1 << 1, 1 << 8
 GUILD_MESSAGES, DIRECT_MESSAGES, MESSAGE_CONTENT = 1 << 9, 1 << 12, 1 << 15
-HEARTBEAT_INTERVAL_MS = 41_250
 
 
 @dataclass(slots=True)
@@ -27,7 +27,10 @@ class Session:
 
 
 class Sessions:
-    """All sessions of the bot. `privileged` are the intents granted in the developer portal."""
+    """All sessions of the bot. `privileged` are the intents granted in the developer portal.
+
+    While it is `away` every connection is cut; while it is `mute` connections stay, and nothing comes over them.
+    """
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -38,6 +41,9 @@ class Sessions:
         self.resumed = 0
         self.heartbeats = 0
         self.hang_up_at_hello = 0  # cut so many new connections before the hello
+        self.heartbeat_interval_ms = 41_250
+        self.away = False
+        self.mute = False
         self.close_code = 0  # answer each identify with this close code
         self.url = ""
         self._changed = asyncio.Condition()
@@ -47,11 +53,10 @@ class Sessions:
         await socket.prepare(request)
         self.sockets.add(socket)
         try:
-            if self.hang_up_at_hello > 0:
-                self.hang_up_at_hello -= 1
+            if self._refuses():
                 abort(request)
                 return socket
-            await socket.send_json({"op": 10, "d": {"heartbeat_interval": HEARTBEAT_INTERVAL_MS}})
+            await socket.send_json({"op": 10, "d": {"heartbeat_interval": self.heartbeat_interval_ms}})
             await self._converse(socket)
         finally:
             self.sockets.discard(socket)
@@ -59,6 +64,12 @@ class Sessions:
                 if session.socket is socket:
                     session.socket = None
         return socket
+
+    def _refuses(self) -> bool:
+        if self.hang_up_at_hello > 0:
+            self.hang_up_at_hello -= 1
+            return True
+        return self.away
 
     async def _converse(self, socket: web.WebSocketResponse) -> None:
         async for frame in socket:
@@ -68,7 +79,8 @@ class Sessions:
             op, body = payload["op"], payload.get("d")
             if op == 1:
                 self.heartbeats += 1
-                await socket.send_json({"op": 11})
+                if not self.mute:
+                    await socket.send_json({"op": 11})
             elif op == 2:
                 await self._identify(socket, body)
             elif op == 6:
@@ -132,7 +144,7 @@ class Sessions:
     async def _tell(self, session: Session, kind: str, body: Any) -> None:
         event = {"op": 0, "t": kind, "s": len(session.events) + 1, "d": body}
         session.events.append(event)
-        if session.socket is not None and not session.socket.closed:
+        if session.socket is not None and not session.socket.closed and not self.mute:
             await session.socket.send_json(event)
 
     async def tell_all(self, kind: str, body: Any) -> None:
@@ -147,17 +159,36 @@ class Sessions:
             if session.intents & (DIRECT_MESSAGES if direct else GUILD_MESSAGES):
                 await self._tell(session, kind, self._as_heard(post, session.intents))
 
+    async def tell_deleted(self, channel: Channel, ids: Sequence[str]) -> None:
+        """One deletion, or several at once, as moderators make them."""
+        place: Json = {"channel_id": channel.id} | ({"guild_id": channel.guild_id} if channel.guild_id else {})
+        wanted = DIRECT_MESSAGES if channel.type == DM_CHANNEL else GUILD_MESSAGES
+        for session in list(self.sessions.values()):
+            if not session.intents & wanted:
+                continue
+            if len(ids) == 1:
+                await self._tell(session, "MESSAGE_DELETE", place | {"id": ids[0]})
+            else:
+                await self._tell(session, "MESSAGE_DELETE_BULK", place | {"ids": list(ids)})
+
     def _as_heard(self, post: Post, intents: int) -> Json:
-        told = post.json()
-        direct, own = post.channel.type == DM_CHANNEL, post.author is self.world.bot
-        if not (intents & MESSAGE_CONTENT or direct or own or self.world.bot in post.mentions):
-            told["content"] = ""
-        if not direct:
+        told = self.as_read(post, may_read=bool(intents & MESSAGE_CONTENT))
+        if post.channel.type != DM_CHANNEL:
             told["guild_id"] = self.world.guild_id
             if not post.webhook:
                 told["member"] = {"roles": [], "joined_at": told["timestamp"], "deaf": False, "mute": False, "flags": 0}
-        if own and post.nonce:
+        if post.author is self.world.bot and post.nonce:
             told["nonce"] = post.nonce
+        return told
+
+    def as_read(self, post: Post, *, may_read: bool | None = None) -> Json:
+        """A message with its text only if the bot may read it: by its intents, or else by the portal's switch."""
+        told = post.json()
+        if may_read is None:
+            may_read = bool(self.privileged & MESSAGE_CONTENT)
+        to_us = post.channel.type == DM_CHANNEL or self.world.bot in (post.author, *post.mentions)
+        if not (may_read or to_us):
+            told["content"] = ""
         return told
 
     async def send_op(self, op: int, body: Any = None) -> None:
@@ -168,6 +199,12 @@ class Sessions:
     async def invalidate(self) -> None:
         """Ends all sessions: the bot has to identify again."""
         await self.send_op(9, body=False)
+        self.sessions.clear()
+
+    def go_away(self) -> None:
+        """Nobody can connect; sessions are forgotten, so that what happens meanwhile is told to nobody."""
+        self.away = True
+        self.abort_all()
         self.sessions.clear()
 
     def abort_all(self) -> None:

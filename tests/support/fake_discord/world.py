@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -14,6 +15,7 @@ DISCORD_EPOCH_MS = 1_420_070_400_000
 TEXT_CHANNEL, DM_CHANNEL, PUBLIC_THREAD = 0, 1, 11
 DEFAULT_MESSAGE, PIN_MESSAGE, REPLY_MESSAGE = 0, 6, 19
 APPLICATION_MESSAGE_CONTENT = 1 << 18
+VIEW_CHANNEL, READ_HISTORY = 1 << 10, 1 << 16
 
 
 @dataclass(slots=True)
@@ -42,14 +44,17 @@ class Channel:
     parent_id: str = ""
     recipient: User | None = None
     owner_id: str = ""
+    last_message_id: str = ""  # stays when that message is deleted
     forbidden: bool = False  # the bot may not write here
     unreadable: bool = False  # the bot may not read the history
+    hidden: bool = False  # the bot may not see it
 
     def json(self) -> Json:
-        base: Json = {"id": self.id, "type": self.type, "name": self.name, "last_message_id": None}
+        base: Json = {"id": self.id, "type": self.type, "name": self.name}
+        base["last_message_id"] = self.last_message_id or None
         if self.type == DM_CHANNEL:
             return base | {"recipients": [self.recipient.json()] if self.recipient else []}
-        base |= {"guild_id": self.guild_id, "position": 0, "permission_overwrites": [], "nsfw": False}
+        base |= {"guild_id": self.guild_id, "position": 0, "permission_overwrites": self._overwrites(), "nsfw": False}
         base |= {"parent_id": self.parent_id or None, "topic": None, "rate_limit_per_user": 0}
         if self.type == PUBLIC_THREAD:
             base |= {"owner_id": self.owner_id, "message_count": 0, "member_count": 1}
@@ -60,6 +65,10 @@ class Channel:
                 "locked": False,
             }
         return base
+
+    def _overwrites(self) -> list[Json]:
+        denied = VIEW_CHANNEL * self.hidden | READ_HISTORY * self.unreadable
+        return [{"id": self.guild_id, "type": 0, "allow": "0", "deny": str(denied)}] if denied else []
 
 
 @dataclass(slots=True)
@@ -79,6 +88,9 @@ class Post:
     nonce: str | None = None
     rings: list[str] = field(default_factory=list)  # whom it notified: "everyone", or user ids
     edits: int = 0
+    edited_at: str | None = None
+    pinned: bool = False
+    embeds: list[Json] = field(default_factory=list)
 
     def json(self, *, with_quoted: bool = True) -> Json:
         told: Json = {
@@ -87,14 +99,14 @@ class Post:
             "author": self.author.json(),
             "content": self.content,
             "timestamp": timestamp(self.id),
-            "edited_timestamp": timestamp(self.id) if self.edits else None,
+            "edited_timestamp": self.edited_at,
             "tts": False,
             "mention_everyone": "everyone" in self.rings,
             "mentions": [user.json() for user in self.mentions],
             "mention_roles": self.mention_roles,
             "attachments": [],
-            "embeds": [],
-            "pinned": False,
+            "embeds": self.embeds,
+            "pinned": self.pinned,
             "type": self.type,
             "flags": self.flags,
         }
@@ -111,6 +123,11 @@ class Post:
                 # Discord resolves one level: the quoted message names the one it quotes, without its text.
                 told["referenced_message"] = self.quoted.json(with_quoted=False)
         return told
+
+    def edit(self, content: str) -> None:
+        self.content = content
+        self.edits += 1
+        self.edited_at = datetime.now(UTC).isoformat()
 
 
 class World:
@@ -165,6 +182,15 @@ class World:
         self.channels[channel.id] = channel
         return channel
 
+    def add(self, post: Post) -> Post:
+        self.posts[post.id] = post
+        post.channel.last_message_id = post.id
+        return post
+
+    def remove(self, ids: Iterable[str]) -> None:
+        for id_ in ids:
+            del self.posts[id_]
+
     def mentioned(self, text: str) -> list[User]:
         ids = re.findall(r"<@!?(\d+)>", text)
         return [user for user in (self.bot, *self.users.values()) if user.id in ids]
@@ -175,14 +201,18 @@ class World:
     def history(self, channel_id: str) -> list[Post]:
         return sorted((p for p in self.posts.values() if p.channel.id == channel_id), key=lambda post: int(post.id))
 
+    def active_threads(self) -> list[Channel]:
+        return [c for c in self.channels.values() if c.type == PUBLIC_THREAD and not self.channels[c.parent_id].hidden]
+
     def guild_json(self) -> Json:
         member = {"user": self.bot.json(), "roles": [self.bot_role_id], "joined_at": timestamp(self.guild_id)}
         inside = [c for c in self.channels.values() if c.guild_id]
-        role = {"permissions": "0", "color": 0, "hoist": False, "mentionable": False}
+        permissions = str(VIEW_CHANNEL | READ_HISTORY)
+        role = {"permissions": permissions, "color": 0, "hoist": False, "mentionable": False}
         return {
             "id": self.guild_id,
             "name": "Lab",
-            "owner_id": self.bot.id,
+            "owner_id": self.user("owner").id,
             "unavailable": False,
             "member_count": 3,
             "large": False,
@@ -194,7 +224,7 @@ class World:
                 | {"tags": {"bot_id": self.bot.id}},
             ],
             "channels": [c.json() for c in inside if c.type == TEXT_CHANNEL],
-            "threads": [c.json() for c in inside if c.type == PUBLIC_THREAD],
+            "threads": [c.json() for c in self.active_threads()],
             "members": [member | {"deaf": False, "mute": False, "flags": 0}],
             "emojis": [],
             "stickers": [],
