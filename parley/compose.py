@@ -114,7 +114,7 @@ async def open_couriers(settings: Settings, stores: Stores, outside: Outside) ->
     couriers: dict[str, Courier] = {name: FeedCourier(name, stores.feed) for name in ("web", "terminal")}
     async with AsyncExitStack() as stack:
         if settings.slack_on:
-            couriers["slack"] = await stack.enter_async_context(_slack_courier(settings))
+            couriers["slack"] = await stack.enter_async_context(_slack_courier(settings, pacer))
         if settings.discord_on:
             couriers["discord"] = await stack.enter_async_context(_discord_courier(settings, pacer))
         yield couriers
@@ -208,11 +208,11 @@ def limits_of(settings: Settings, stores: Stores) -> Limits:
 
 
 @asynccontextmanager
-async def _slack_courier(settings: Settings) -> AsyncIterator[Courier]:
+async def _slack_courier(settings: Settings, pacer: Pacer) -> AsyncIterator[Courier]:
     with needs("slack", "Slack", "SLACK_BOT_TOKEN"):
         from bots.slack.courier import open_courier  # noqa: PLC0415
 
-    async with open_courier(secret(settings.slack_bot_token), settings.slack_api_url) as courier:
+    async with open_courier(secret(settings.slack_bot_token), settings.slack_api_url, pacer=pacer) as courier:
         yield courier
 
 
