@@ -62,6 +62,8 @@ async def way(tmp_path: Path, redis_url: str, sqlite_url: str) -> AsyncIterator[
 
 
 async def test_a_message_is_seen_on_all_of_its_way(way: Way) -> None:
+    way.people.slack.retry_after_s = 1
+    way.people.slack.refuse("chat.postMessage", times=1, status=429)
     ts = await way.people.say_direct("U1", QUESTION)
     await until(lambda: way.people.visible() == [ANSWER])
     await way.people.redeliver(ts)
@@ -82,6 +84,7 @@ async def it_is_counted(way: Way) -> None:
     assert await worker.count("parley_time_to_first_token_seconds_count", platform="slack") == 1
     assert await worker.count("parley_queue_age_seconds_count", platform="slack") == 1
     assert await worker.count("parley_model_host_up") == 1
+    assert await worker.count("parley_platform_limited_total", platform="slack", method="chat.postMessage") == 1
     assert await worker.count("parley_log_rows_total") == 0
     assert await log.count("parley_log_lag_seconds_count") == 1
     assert await log.count("parley_backlog_unlogged_rows") == 0
