@@ -26,9 +26,11 @@ RETRY_S = 1.0  # between tries at marks that cannot be reached
 
 @dataclass(slots=True, eq=False)
 class _Session:
-    """A shard's session: `sure_until` is None until what was missed before it is read."""
+    """A shard's session: `sure_until` is None until what was missed before it, since `since`, is read."""
 
     began: float
+    since: float | None = None
+    servers: set[int] | None = None  # those whose channels are being read, or have been
     sure_until: float | None = None
     latency: float = 0.0  # of the last heartbeat that was answered
 
@@ -79,6 +81,14 @@ class Attendance:
         """The channels are known: what was missed in them can be read."""
         self._told.put_nowait(shard_id)
 
+    def server_told_late(self, guild: discord.Guild) -> None:
+        """What was missed in a server that was in trouble is read when Discord tells of it."""
+        session = self._sessions.get(guild.shard_id)
+        if session is not None and session.servers is not None and guild.id not in session.servers:
+            self._behind.add(session)
+            self._inflow.hold()
+            self._told.put_nowait(guild.shard_id)
+
     def said(self, message: discord.Message) -> None:
         """Into the lane of its channel."""
         self._heard(message.guild.id if message.guild else None)
@@ -98,7 +108,7 @@ class Attendance:
     async def _catch_up(self, backfill: Backfill, shard_id: int, session: _Session) -> None:
         """Puts what was missed before what was heard since, channel by channel."""
         try:
-            missed = await self._missed(backfill, shard_id)
+            missed = await self._missed(backfill, shard_id, session)
         except Exception:
             # What is said now is heard all the same; the mark stays, so that the next session tries again.
             _log.exception("discord_backfill_failed", shard=shard_id)
@@ -113,16 +123,23 @@ class Attendance:
         if missed is not None:
             for step in missed:
                 await step.done.wait()
-            session.sure_until = session.began
+            session.sure_until = session.sure_until or session.began
             _log.info("discord_caught_up", shard=shard_id, channels=len(missed))
 
-    async def _missed(self, backfill: Backfill, shard_id: int) -> list[Missed]:
-        since = await _steadily(backfill.since)
-        if since is None:
+    async def _missed(self, backfill: Backfill, shard_id: int, session: _Session) -> list[Missed]:
+        """A step for each channel of the shard's servers, or of those that were not known the last time."""
+        first, known = session.servers is None, session.servers or set()
+        if first:
+            session.since = await _steadily(backfill.since)
+        guilds = [guild for guild in self._client.guilds if guild.shard_id == shard_id and not guild.unavailable]
+        session.servers = {guild.id for guild in guilds}
+        if session.since is None:
             return []
-        places = await _steadily(lambda: backfill.places(self._client, since, shard_id))
+        places = backfill.rooms((guild for guild in guilds if guild.id not in known), session.since)
+        if first and shard_id == 0:
+            places = await _steadily(lambda: backfill.direct(self._client)) + places
         budget = Budget(backfill.settings.most_messages, asyncio.Semaphore(backfill.settings.at_once))
-        return [Missed(backfill, self._client, place, since, budget) for place in places]
+        return [Missed(backfill, self._client, place, session.since, budget) for place in places]
 
     def _start_over(self) -> None:
         """Reads again from the mark once the mailbox has taken what was kept: something else had no room."""

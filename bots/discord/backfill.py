@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -66,19 +66,20 @@ class Backfill:
         longest_s = min(self.settings.longest_s, _OLDEST_S)
         return max(heard_until - self.settings.overlap_s, self.now() - longest_s)
 
-    async def places(self, client: discord.Client, since: float, shard_id: int) -> list[Readable]:
-        """The channels of a shard in which somebody may have spoken after `since`. Raises StoreUnavailable."""
+    def rooms(self, guilds: Iterable[discord.Guild], since: float) -> list[Readable]:
+        """The channels and threads of `guilds` in which somebody has spoken after `since`."""
         after = discord.utils.time_snowflake(datetime.fromtimestamp(since, UTC))
-        guilds = (guild for guild in client.guilds if guild.shard_id == shard_id)
-        found: list[Readable] = [place for guild in guilds for place in _spoken_in(guild, after)]
-        if shard_id == 0:
-            # Discord tells a bot of no direct messages but by their events.
-            heard = await self.marks.heard_since(PLATFORM, self.now() - _DIRECT_S, _MOST_DIRECT)
-            channels = dict.fromkeys(
-                h.conversation.channel for h in heard if h.conversation.workspace == DIRECT_MESSAGES
-            )
-            found = [client.get_partial_messageable(int(channel)) for channel in channels] + found
-        return found
+        return [room for guild in guilds for room in _spoken_in(guild, after)]
+
+    async def direct(self, client: discord.Client) -> list[Readable]:
+        """The direct messages of people who spoke to us lately, for Discord tells a bot of no others.
+
+        Raises:
+            StoreUnavailable: it is not known who did.
+        """
+        heard = await self.marks.heard_since(PLATFORM, self.now() - _DIRECT_S, _MOST_DIRECT)
+        channels = (each.conversation.channel for each in heard if each.conversation.workspace == DIRECT_MESSAGES)
+        return [client.get_partial_messageable(int(channel)) for channel in channels]
 
 
 @dataclass(slots=True)

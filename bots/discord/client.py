@@ -26,6 +26,9 @@ class Listener(Protocol):
     def servers_told(self, shard_id: int) -> None:
         """Discord has told a shard of its servers, their channels and their threads."""
 
+    def server_told_late(self, guild: discord.Guild) -> None:
+        """Discord tells of a server that was unavailable."""
+
     def said(self, message: discord.Message) -> None:
         """Somebody said something."""
 
@@ -51,7 +54,7 @@ class GatewayClient(discord.AutoShardedClient):
             guild_ready_timeout=guild_ready_s,
             max_ratelimit_timeout=30.0,
         )
-        self.had_session = asyncio.Event()
+        self.had_session = False
         self._gateway_url = gateway_url
         self._identify_s = identify_s
         self._lost_at = {_FIRST: time.monotonic()}
@@ -88,6 +91,10 @@ class GatewayClient(discord.AutoShardedClient):
         """The servers are known."""
         self.listener.servers_told(shard_id)
 
+    async def on_guild_available(self, guild: discord.Guild) -> None:
+        """A server is known, of those that Discord tells us of at the start or of one that was in trouble."""
+        self.listener.server_told_late(guild)
+
     async def on_shard_resumed(self, shard_id: int) -> None:
         """A session goes on, and Discord has told what happened meanwhile."""
         self._found(shard_id)
@@ -120,7 +127,7 @@ class GatewayClient(discord.AutoShardedClient):
         _log.exception("discord_event_failed", discord_event=event_method)
 
     def _found(self, shard_id: int) -> None:
-        self.had_session.set()
+        self.had_session = True
         self._lost_at.pop(_FIRST, None)
         self._lost_at.pop(shard_id, None)
 

@@ -32,17 +32,18 @@ class GatewaySettings:
 
     `message_content` asks for the privileged intent and follows threads without a mention. `connect_s` is how long a
     client may be without a session, at its start or later, before a fresh one is tried, after pauses that double up to
-    `longest_pause_s`. `guild_ready_s` is the SDK's wait for the last server at the start, `identify_s` the time that
-    Discord wants between two sessions.
+    `longest_pause_s`: Discord takes the token of a bot that begins a thousand sessions a day for stolen.
+    `guild_ready_s` is the SDK's wait for the last server at the start, `identify_s` the time that Discord wants between
+    two sessions.
     """
 
     token: str = field(repr=False)
     api_url: str | None = None
     gateway_url: str | None = None
     message_content: bool = False
-    connect_s: float = 120.0
+    connect_s: float = 60.0
     first_pause_s: float = 1.0
-    longest_pause_s: float = 60.0
+    longest_pause_s: float = 120.0
     guild_ready_s: float = 2.0
     identify_s: float = 5.0
     retries: Retries = field(default_factory=Retries)
@@ -101,7 +102,7 @@ class DiscordGateway:
         """Takes a fresh client whenever one has died: the SDK never revives one that failed at its first connect."""
         pause_s = self._settings.first_pause_s
         while not stopping.is_set():
-            client = self._client()
+            client, began = self._client(), time.monotonic()
             try:
                 async with client:
                     await self._connect(client, inflow, stopping)
@@ -110,7 +111,7 @@ class DiscordGateway:
                     raise setup_error from error
                 # Whatever else ended the connection, a fresh client is the remedy.
                 _log.warning("discord_connection_lost", reason=f"{type(error).__name__}: {error}", pause_s=pause_s)
-            if client.had_session.is_set():
+            if client.had_session and time.monotonic() - began > self._settings.longest_pause_s:
                 pause_s = self._settings.first_pause_s
             await _wait(stopping, pause_s)
             pause_s = min(2 * pause_s, self._settings.longest_pause_s)

@@ -333,6 +333,19 @@ async def test_pauses_between_clients_grow_up_to_a_bound() -> None:
     assert pauses == [0.02, 0.04, 0.05, 0.05]
 
 
+async def test_sessions_that_are_short_lived_are_begun_ever_more_slowly() -> None:
+    async with FakeDiscord() as fake:
+        fake.sessions.short_lived = 4
+        settings = replace(quick_settings(fake), longest_pause_s=30.0)
+
+        with capture_logs() as logs:
+            async with listening(DiscordGateway(settings, Ear(), MemoryStore()), fake):
+                await fake.wait_until_connected(identified=5)
+
+    pauses = [entry["pause_s"] for entry in logs if entry["event"] == "discord_connection_lost"]
+    assert pauses == [0.02, 0.04, 0.08, 0.16]
+
+
 async def test_client_whose_session_stays_lost_is_replaced() -> None:
     async with room() as there:
         await there.fake.disconnect()

@@ -289,6 +289,26 @@ async def test_invalid_session_is_caught_up_with(town: Town) -> None:
     assert town.ear.texts() == ["missed"]
 
 
+async def test_server_that_is_told_late_is_caught_up_with(town: Town) -> None:
+    await town.was_here()
+    await town.ask("missed")
+    town.fake.sessions.servers_late = True
+
+    async with town.gateway():
+        await town.heard_of("bob")
+        await town.fake.say_direct("bob", "is known")
+        await town.ear.wait_for(1)
+        await town.fake.sessions.tell_server()
+        await town.ask("live")
+        await town.ear.wait_for(3)
+        await town.fake.sessions.tell_server()
+        await town.ask("the last")
+        await town.ear.wait_for(4)
+
+    assert town.ear.texts() == ["is known", "missed", "live", "the last"]
+    assert town.fake.calls("GET", f"{town.general.id}/messages") == 1
+
+
 async def test_session_that_is_resumed_needs_no_reading(town: Town) -> None:
     async with town.gateway():
         await until(lambda: town.mark > 0.0)

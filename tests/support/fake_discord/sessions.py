@@ -42,6 +42,8 @@ class Sessions:
         self.heartbeats = 0
         self.hang_up_at_hello = 0  # cut so many new connections before the hello
         self.heartbeat_interval_ms = 41_250
+        self.short_lived = 0  # hang up on so many sessions right after they have begun
+        self.servers_late = False  # tell a new session that its server is unavailable, until `tell_server`
         self.away = False
         self.mute = False
         self.close_code = 0  # answer each identify with this close code
@@ -109,10 +111,17 @@ class Sessions:
         session = Session(self.world.new_id(), intents, socket=socket)
         self.sessions[session.id] = session
         await self._tell(session, "READY", self._ready(session, shard))
-        if intents & GUILDS:
+        if intents & GUILDS and not self.servers_late:
             await self._tell(session, "GUILD_CREATE", self.world.guild_json())
         self.identified += 1
         await self.notify()
+        if self.short_lived > 0:
+            self.short_lived -= 1
+            await socket.close(code=4011)
+
+    async def tell_server(self) -> None:
+        """The server is available again."""
+        await self.tell_all("GUILD_CREATE", self.world.guild_json())
 
     def _ready(self, session: Session, shard: list[int]) -> Json:
         return {
