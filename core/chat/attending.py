@@ -59,12 +59,13 @@ class Attendant:
     async def attend(self) -> Overtaken | None:
         """Returns when nothing waits any more, or the conversation had to be left; says what is to be settled."""
         taken_over = self._claim.taken_over
+        answered = False
         while True:
             self.hold.halt = Halt()
             attempt = Attempt(self.hold.halt, check=self.hold.check)
             mail: Mail | None = None
             try:
-                mail = await self._next_mail()
+                mail = await self._next_mail(answered=answered)
                 if mail is None:
                     return None
                 await self.kit.reach("begun")
@@ -73,6 +74,7 @@ class Attendant:
                 taken_over = False
                 attempt.intend = self._intend(mail.message.id)
                 await self._answer_and_commit(mail, attempt)
+                answered = True
             except Interrupted as error:
                 if error.reason == "revised":
                     continue
@@ -86,17 +88,21 @@ class Attendant:
                 await self._leave(str(error))
                 return None
 
-    async def _next_mail(self) -> Mail | None:
-        """The first waiting message, or None once the conversation is given back."""
+    async def _next_mail(self, *, answered: bool) -> Mail | None:
+        """The first waiting message, or None once the conversation is given back.
+
+        Where one was `answered` there is mostly no other, and `finish` says so without reading the history again.
+        """
         while True:
             if self.stopping.is_set():
                 await self._release()
                 return None
+            if answered and await self._steadily(lambda: self.tickets.finish(self._claim)):
+                return None
             mail = await self._steadily(lambda: self.tickets.head(self._claim))
             if mail is not None:
                 return mail
-            if await self._steadily(lambda: self.tickets.finish(self._claim)):
-                return None
+            answered = True
 
     async def _answer_and_commit(self, mail: Mail, attempt: Attempt) -> None:
         """Commits unless the question was deleted at the last moment: then it is the next mail once more."""

@@ -10,6 +10,7 @@ from core.chat import lines
 from core.chat.errors import AnswerBroken, DeliveryFailed, HostRefused, HostUnavailable
 from core.chat.intake import Receipt
 from core.chat.message import Address, Conversation, Message, Outcome, Person
+from core.chat.ports import Claim, Mail
 from core.chat.record import seed_of
 from core.chat.worker import Pace
 from tests.support.house import House, eventually
@@ -20,6 +21,16 @@ from tests.support.wall import ROOM, said
 @pytest.fixture
 def house() -> House:
     return House()
+
+
+class Reread(MemoryStore):
+    """Counts how often mail and history were read."""
+
+    heads = 0
+
+    async def head(self, claim: Claim) -> Mail | None:
+        self.heads += 1
+        return await super().head(claim)
 
 
 async def test_a_question_is_answered_remembered_and_logged(house: House) -> None:
@@ -51,6 +62,19 @@ async def test_a_second_delivery_is_answered_once(house: House) -> None:
 
     assert receipts == [Receipt.ACCEPTED, Receipt.DUPLICATE, Receipt.DUPLICATE]
     assert len(house.wall.posts) == 1
+
+
+async def test_a_conversation_without_more_mail_is_given_back_without_reading_it_again() -> None:
+    house = House(store=Reread())
+    question, other = said("hello"), said("hello", conversation=Conversation("wall", "w1", "c2"))
+
+    async with house.running():
+        for message in (question, other):
+            await house.hear(message)
+            await house.logged(message)
+
+    assert isinstance(house.store, Reread)
+    assert house.store.heads == 2
 
 
 async def test_questions_of_one_conversation_are_answered_in_order(house: House) -> None:
