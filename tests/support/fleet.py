@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import random
 import signal
@@ -21,7 +22,7 @@ from core.chat.message import Conversation, Turn
 from storage.connections import open_redis
 from storage.keys import WORKERS, WRITERS, Keys
 from storage.mailbox import RedisMailbox
-from tests.support.history_checker import Fate, Harm, Key, Question, Row, answer_text, check, keys_in, question_text
+from tests.support.history_checker import Fate, Harm, Key, Question, answer_text, check, keys_in, question_text
 from tests.support.logged import logged_rows
 from tests.support.nursery import ROOT, Child, Nursery
 from tests.support.platforms import DiscordPlatform, Said, SlackPlatform, platform
@@ -42,8 +43,8 @@ def scripted(messages: Sequence[Any]) -> list[str]:
 class Plan:
     """What a fleet consists of. `entry` is the module that is run: `parley`, or the saboteur.
 
-    `proxied` puts our proxy before Redis. `database` is a SQLAlchemy URL, SQLite by default. `settings` are set for
-    all processes, beside those that the fleet itself needs.
+    `proxied` puts our proxy before Redis. `database` is a SQLAlchemy URL, SQLite by default. When nothing is under way
+    any more, harm may still go away for `patience_s`. `settings` are set for all processes, beside the fleet's own.
     """
 
     platform: str
@@ -55,6 +56,7 @@ class Plan:
     database: str = ""
     entry: Sequence[str] = ("parley",)
     ack_s: float = 1.0
+    patience_s: float = 15.0
     settings: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -131,8 +133,8 @@ class Fleet:
             process.signal(signal.SIGCONT)
 
     async def connected(self, timeout_s: float = 60.0) -> None:
-        """Until all gateways hear."""
-        wanted = self.platform.connections_of(len(self.gateways))
+        """Until all gateways hear that live."""
+        wanted = self.platform.connections_of(sum(gateway.alive for gateway in self.gateways))
         await until(lambda: self.platform.listening() >= wanted, timeout_s)
 
     # ── people ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -155,6 +157,11 @@ class Fleet:
         """Whether the whole answer to a question is visible."""
         return any(seen.text == answer_text(key) for seen in self.platform.visible())
 
+    @property
+    def chats(self) -> int:
+        """How many answers the hosts were asked for."""
+        return sum(len(host.chats) for host in self.hosts)
+
     # ── the end ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def settled(self, timeout_s: float) -> Harm:
@@ -163,12 +170,14 @@ class Fleet:
         Returns the harm that is left; when something is still under way at the end of the time, that shows in it.
         """
         deadline = time.monotonic() + timeout_s
-        harm = await self.harm()
-        while time.monotonic() < deadline and (harm or not await self.idle()):
+        idle_since = math.inf
+        while True:
+            idle = await self.idle()
+            idle_since = min(idle_since, time.monotonic()) if idle else math.inf
+            late = time.monotonic() > min(deadline, idle_since + self.plan.patience_s)
+            if (idle or late) and (not (harm := await self.harm()) or late):
+                return harm
             await asyncio.sleep(0.1)
-            if await self.idle():
-                harm = await self.harm()
-        return harm
 
     async def idle(self) -> bool:
         """Whether no message waits or is being answered, and nothing is on its way to the log."""

@@ -1,20 +1,29 @@
-"""Parley with one guard taken out, for it is the tests that are tested here.
+"""Parley with one guard taken out, for it is the harness that is tested here.
 
-`python -m tests.support.saboteur COMMAND...` is `parley COMMAND...` that never looks for an earlier post of an answer.
+`python -m tests.support.saboteur GUARD COMMAND...` is `parley COMMAND...` without the guard: `reconcile` finds the post
+that an earlier attempt made, `dedupe` recognises a message that came before.
 """
 
 from __future__ import annotations
 
 import hashlib
+import sys
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import bots.discord.courier
 import bots.slack.posts
+import storage.script
 from parley.cli import main
-from storage.mailbox import RedisMailbox
+
+
+def without_reconcile() -> None:
+    posts: Any = (bots.slack.posts.SlackPosts, bots.discord.courier.DiscordPoster)
+    for poster in posts:
+        poster.earlier = _nothing
+    courier: Any = bots.discord.courier
+    courier.nonce_for = _another_nonce
 
 
 async def _nothing(_: object) -> tuple[str, ...]:
@@ -25,29 +34,28 @@ def _another_nonce(turn_id: str, part: str) -> str:
     return uuid.uuid4().hex[:25]
 
 
-def without_reconcile() -> None:
-    """Takes out what finds the post that an earlier attempt made."""
-    posts: Any = (bots.slack.posts.SlackPosts, bots.discord.courier.DiscordPoster)
-    for poster in posts:
-        poster.earlier = _nothing
-    courier: Any = bots.discord.courier
-    courier.nonce_for = _another_nonce
+def without_dedupe() -> None:
+    _rewrite("accept", "if seen then", "if false then")
 
 
-@contextmanager
-def without_dedupe(mailbox: RedisMailbox) -> Iterator[None]:
-    """Takes out what recognises a message that came before."""
-    script = mailbox._accept
-    text, sha = script._text, script._sha
-    script._text = text.replace("if seen then", "if false then")
-    assert script._text != text
-    script._sha = hashlib.sha1(script._text.encode(), usedforsecurity=False).hexdigest()
-    try:
-        yield
-    finally:
-        script._text, script._sha = text, sha
+def _rewrite(name: str, old: str, new: str) -> None:
+    """From now on the script `name` is made with `new` in the place of `old`."""
+    script: Any = storage.script.Script
+    made: Callable[..., None] = script.__init__
+
+    def make(self: Any, client: Any, called: str) -> None:
+        made(self, client, called)
+        if called == name:
+            text = self._text.replace(old, new)
+            assert text != self._text, f"{name}.lua has no {old!r}"
+            self._text, self._sha = text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+
+    script.__init__ = make
+
+
+GUARDS: Mapping[str, Callable[[], None]] = {"reconcile": without_reconcile, "dedupe": without_dedupe}
 
 
 if __name__ == "__main__":
-    without_reconcile()
+    GUARDS[sys.argv.pop(1)]()
     main()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -20,6 +21,7 @@ class Envelope:
     payload: Mapping[str, Any]
     id: str = field(default_factory=lambda: secrets.token_hex(8))
     attempts: int = 0
+    sent_at: float = 0.0  # of the first attempt, monotonic seconds
     acked: asyncio.Event = field(default_factory=asyncio.Event)
     lost: bool = False  # the app was away
 
@@ -47,6 +49,7 @@ class Sockets:
         self.links: list[Link] = []
         self.opened = 0
         self.fewest = MAX_SOCKETS  # that were left whenever one was closed
+        self.acked_in_s: list[float] = []  # from the first attempt on
         self.away = False
         self._tickets: set[str] = set()
         self._turn = 0
@@ -145,12 +148,14 @@ class Sockets:
                 raise ConnectionError
             await asyncio.sleep(0.005)
         envelope.attempts += 1
+        envelope.sent_at = envelope.sent_at or time.monotonic()
         self._turn += 1
         await self.links[self._turn % len(self.links)].send(_framed(envelope))
         await envelope.acked.wait()
 
     def _acknowledged(self, envelope_id: str) -> None:
         if envelope := self._unacked.pop(envelope_id, None):
+            self.acked_in_s.append(time.monotonic() - envelope.sent_at)
             envelope.acked.set()
 
 
