@@ -24,6 +24,9 @@ async def test_without_the_reconcile_a_worker_that_dies_mid_answer_leaves_harm(t
 
 @pytest.mark.parametrize("platform", ["slack", "discord"])
 async def test_without_the_dedupe_an_event_that_comes_again_does_harm(theatre: Theatre) -> None:
-    report = await platforms.delivered_again(without("dedupe", theatre), Size(4, 2))
+    # Direct messages only: Slack tells of a mention in a thread twice at once, and what waits twice is never done.
+    report = await platforms.delivered_late(without("dedupe", theatre), Size(4, 2, rooms=False))
 
-    assert report.harm.doubled > 0, str(report.harm)
+    # Discord itself takes the second post for the first, by its nonce; what is remembered is doubled all the same.
+    assert report.harm.history > 0, str(report.harm)
+    assert report.harm.doubled > 0 or theatre.platform == "discord", str(report.harm)

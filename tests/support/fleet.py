@@ -184,7 +184,7 @@ class Fleet:
         rows = len(await asyncio.to_thread(logged_rows, self.database))
         wanted = sum(question.fate is not Fate.TURNED_AWAY for question in self.asked.values())
         try:
-            return rows >= wanted and not any((await self.pending()).values())
+            return rows >= wanted and not self.platform.unheard() and not any((await self.pending()).values())
         except StoreUnavailable:
             return False
 

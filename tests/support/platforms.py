@@ -64,6 +64,9 @@ class Platform(Protocol):
     def connections_of(self, gateways: int) -> int:
         """The connections that so many gateways hold when all is well."""
 
+    def unheard(self) -> int:
+        """Events that the platform still tries to deliver, where it knows."""
+
     def lose_responses(self, times: int) -> None:
         """The next `times` posts are made, and their responses lost."""
 
@@ -112,6 +115,9 @@ class SlackPlatform:
     def connections_of(self, gateways: int) -> int:
         return 2 * gateways
 
+    def unheard(self) -> int:
+        return self.slack.sockets.underway
+
     def lose_responses(self, times: int) -> None:
         self.slack.refuse(*POSTING, times=times, status=503, after=True)
 
@@ -159,6 +165,9 @@ class DiscordPlatform:
 
     def connections_of(self, gateways: int) -> int:
         return gateways
+
+    def unheard(self) -> int:
+        return 0
 
     def lose_responses(self, times: int) -> None:
         self.discord.befall(DiscordFault("POST", "/messages", status=CUT, times=times, after=True))

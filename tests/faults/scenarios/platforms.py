@@ -24,6 +24,18 @@ async def delivered_again(theatre: Theatre, size: Size) -> Report:
         return report
 
 
+async def delivered_late(theatre: Theatre, size: Size) -> Report:
+    """14: each event is delivered once more when everything is answered."""
+    async with theatre.fleet() as running:
+        await talk(running, size)
+        await running.settled(30.0)
+        for said in running.said.values():
+            await running.platform.redeliver(said)
+        await running.ask_all(size.names)  # heard after what came again, and so answered after it
+
+        return await finish(running)
+
+
 async def responses_lost(theatre: Theatre, size: Size) -> Report:
     """17: posts are made, and the platform's responses to them are lost."""
     async with theatre.fleet() as running:

@@ -54,5 +54,6 @@ SCENARIOS = (
     Scenario(8, "replies-lost", servers.replies_lost, Size(6, 6), Size(12, 100)),
     Scenario(9, "server-full", servers.server_full, Size(6, 2), Size(12, 10, span_s=20.0)),
     Scenario(14, "delivered-again", platforms.delivered_again, Size(6, 4), Size(12, 100)),
+    Scenario(14, "delivered-late", platforms.delivered_late, Size(6, 2), Size(12, 100)),
     Scenario(17, "responses-lost", platforms.responses_lost, Size(6, 3, harms=6), Size(12, 100, harms=200)),
 )

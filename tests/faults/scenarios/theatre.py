@@ -25,7 +25,8 @@ SETTLE_S = 60.0
 class Size:
     """How much of a scenario: so many people ask so many questions each, `pause_s` apart.
 
-    `harms` is how often the harm is done, `span_s` how long it lasts.
+    `harms` is how often the harm is done, `span_s` how long it lasts. Half of the people speak in threads that others
+    read, unless there are no `rooms`.
     """
 
     people: int
@@ -33,11 +34,12 @@ class Size:
     pause_s: float = 0.1
     harms: int = 1
     span_s: float = 1.0
+    rooms: bool = True
 
     @property
     def names(self) -> list[str]:
-        """Half of the people speak in direct messages, half in threads that others read."""
-        return [f"{'room' if number % 2 else 'ada'}{number}" for number in range(self.people)]
+        """Who speaks."""
+        return [f"{'room' if number % 2 and self.rooms else 'ada'}{number}" for number in range(self.people)]
 
 
 @dataclass(frozen=True, slots=True)

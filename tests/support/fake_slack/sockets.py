@@ -60,6 +60,11 @@ class Sockets:
     def count(self) -> int:
         return len(self.links)
 
+    @property
+    def underway(self) -> int:
+        """Envelopes that are neither acknowledged nor given up."""
+        return len(self._deliveries)
+
     def ticket(self) -> str:
         ticket = secrets.token_hex(8)
         if self.spoiled_tickets:
