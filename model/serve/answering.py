@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -27,11 +27,17 @@ class Ended:
 
 
 async def answer(
-    engine: Engine, prompt: Sequence[int], drawing: Drawing, stops: Sequence[str] = (), idle_s: float = 10.0
+    engine: Engine,
+    prompt: Sequence[int],
+    drawing: Drawing,
+    stops: Sequence[str] = (),
+    idle_s: float = 10.0,
+    drawn: Callable[[int], None] = lambda _: None,
 ) -> AsyncGenerator[str | Ended, None]:
     """The text of an answer to `prompt`, piece by piece, then its end; "" each `idle_s` while nothing comes.
 
-    Closing the generator early frees the engine's slot. Raises EngineFailed.
+    `drawn` is told how many tokens came, each time. Closing the generator early frees the engine's slot. Raises
+    EngineFailed.
     """
     steps: asyncio.Queue[Step] = asyncio.Queue()
     loop = asyncio.get_running_loop()
@@ -54,6 +60,7 @@ async def answer(
             if step.end == "abort":
                 raise EngineFailed("The engine broke off the answer.")
             completion_tokens += len(step.tokens)
+            drawn(len(step.tokens))
             if piece := text.take(step):
                 yield piece
             if text.stopped or step.end:

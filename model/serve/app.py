@@ -1,13 +1,13 @@
-"""The host's HTTP: `/v1/models`, `/v1/chat/completions`, `/tokenize` and `/health` over one engine."""
+"""The host's HTTP over one engine: answers in OpenAI's dialect, counts of tokens, and how the host stands."""
 
 from __future__ import annotations
 
 import asyncio
 import hmac
 from collections.abc import AsyncGenerator, Iterator
-from contextlib import aclosing, contextmanager
+from contextlib import ExitStack, aclosing, contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
@@ -15,10 +15,12 @@ from pydantic import BaseModel
 
 from model.serve.answering import Ended, answer, bounded
 from model.serve.bodies import ChatRequest, TokenizeRequest
+from model.serve.counting import METRICS_TYPE, Tally
 from model.serve.disconnect import EventStream, unless_gone
 from model.serve.engine import Drawing, Engine
 from model.serve.problems import Problem, install_problems, problem_of
 from model.serve.replies import Reply, event
+from model.serve.service import Service
 
 MAX_BODY_BYTES = 4 * 1024 * 1024
 _CLIENT_GONE = 499  # nobody reads it; the access log shows it
@@ -26,58 +28,33 @@ _CLIENT_GONE = 499  # nobody reads it; the access log shows it
 Body = TypeVar("Body", bound=BaseModel)
 
 
-@dataclass(slots=True)
-class Service:
-    """What the host serves: the model's name, and the engine once it is loaded; `open` answers are under way."""
-
-    model: str
-    version: str
-    max_waiting: int
-    keep_alive_s: float = 10.0
-    engine: Engine | None = None
-    load_error: str = ""
-    open: int = 0
-
-    @property
-    def status(self) -> Literal["loading", "ready", "failed"]:
-        """Where the engine stands."""
-        if self.load_error or (self.engine is not None and self.engine.failed):
-            return "failed"
-        return "loading" if self.engine is None else "ready"
-
-    def ready_engine(self) -> Engine:
-        """The engine. Raises Problem while there is none."""
-        if self.status == "failed":
-            raise Problem(503, "The model host has failed; restart it.", "failed")
-        if self.engine is None:
-            raise Problem(503, "The model is loading; ask again in a few seconds.", "loading", headers=_later(2))
-        return self.engine
-
-    @contextmanager
-    def place(self, engine: Engine) -> Iterator[None]:
-        """A place among the answers under way and waiting. Raises Problem when all are taken."""
-        if self.open >= engine.info.running + self.max_waiting:
-            raise Problem(429, "Too many answers are waiting; ask again later.", "too_many_waiting", headers=_later(1))
-        self.open += 1
-        try:
-            yield
-        finally:
-            self.open -= 1
-
-
 def make_app(service: Service, api_key: str = "") -> FastAPI:
-    """The host's app. With an `api_key` everything but `/health` wants it as a bearer token."""
+    """The host's app. With an `api_key` everything but `/health` and `/ready` wants it as a bearer token.
+
+    Those two are for whoever starts and watches processes, and tell nothing of what people say; `/metrics` tells how
+    much they say.
+    """
     app = FastAPI(title="Parley model host", docs_url=None, redoc_url=None, openapi_url=None)
     install_problems(app)
 
     @app.get("/health")
     async def health() -> Response:
-        ready = service.status == "ready"
         state = {"status": service.status, "model": service.model, "open": service.open}
         if service.engine is not None:
             info = service.engine.info
             state |= {"engine": info.engine, "device": info.device, "running": info.running}
-        return JSONResponse(state, 200 if ready else 503)
+        # A host that loads is alive: whoever restarts what is not would never see a large model loaded.
+        return JSONResponse(state, 503 if service.status == "failed" else 200)
+
+    @app.get("/ready")
+    async def ready() -> Response:
+        missing = service.missing
+        return JSONResponse({"ready": not missing, "missing": missing}, 503 if missing else 200)
+
+    @app.get("/metrics")
+    async def metrics(request: Request) -> Response:
+        _authorize(request, api_key)
+        return Response(service.counts.page(service.now), headers={"Content-Type": METRICS_TYPE})
 
     @app.get("/v1/models")
     async def models(request: Request) -> Response:
@@ -99,17 +76,18 @@ def make_app(service: Service, api_key: str = "") -> FastAPI:
 
     @app.post("/v1/chat/completions")
     async def chat(request: Request) -> Response:
-        _authorize(request, api_key)
-        engine = service.ready_engine()
-        body = await _read(request, ChatRequest)
-        _check_model(service, body.model)
-        messages = [message.plain() for message in body.messages]
-        prompt = await asyncio.to_thread(engine.render, messages)
-        drawing = bounded(engine, prompt, body.drawing())
+        with _refusals(service):
+            _authorize(request, api_key)
+            engine = service.ready_engine()
+            body = await _read(request, ChatRequest)
+            _check_model(service, body.model)
+            messages = [message.plain() for message in body.messages]
+            prompt = await asyncio.to_thread(engine.render, messages)
+            order = _Order(engine, prompt, bounded(engine, prompt, body.drawing()), body, _traceparent(request))
         if not body.stream:
-            whole = await unless_gone(request.receive, _whole(service, engine, prompt, drawing, body))
+            whole = await unless_gone(request.receive, _whole(service, order))
             return Response(status_code=_CLIENT_GONE) if whole is None else JSONResponse(whole)
-        events = _events(service, engine, prompt, drawing, body)
+        events = _events(service, order)
         first = await anext(events)  # a host that is full says so with its status, not inside a stream
         return EventStream(_prepend(first, events))
 
@@ -119,31 +97,49 @@ def make_app(service: Service, api_key: str = "") -> FastAPI:
 # ── answers ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def _whole(
-    service: Service, engine: Engine, prompt: list[int], drawing: Drawing, body: ChatRequest
-) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """An answer that is wanted, and can be given."""
+
+    engine: Engine
+    prompt: list[int]
+    drawing: Drawing
+    body: ChatRequest
+    trace: str
+
+
+@contextmanager
+def _answering(service: Service, order: _Order) -> Iterator[Tally]:
+    """A place for the answer, its span, and its count."""
+    with ExitStack() as stack:
+        with _refusals(service):
+            stack.enter_context(service.place(order.engine))
+        stack.enter_context(service.spans.span("serve", order.trace, model=service.model))
+        yield stack.enter_context(service.counts.answer(len(order.prompt)))
+
+
+async def _whole(service: Service, order: _Order) -> dict[str, Any]:
     text = ""
-    with service.place(engine):
-        async with aclosing(answer(engine, prompt, drawing, body.stops)) as parts:
+    with _answering(service, order) as tally:
+        async with aclosing(_parts(order, tally)) as parts:
             async for part in parts:
                 if isinstance(part, Ended):
-                    return Reply(service.model).whole(text, part)
+                    return Reply(service.model, service.version).whole(text, part)
                 text += part
     raise AssertionError  # pragma: no cover - an answer ends with Ended or an error
 
 
-async def _events(
-    service: Service, engine: Engine, prompt: list[int], drawing: Drawing, body: ChatRequest
-) -> AsyncGenerator[bytes, None]:
-    reply = Reply(service.model)
-    with service.place(engine):
+async def _events(service: Service, order: _Order) -> AsyncGenerator[bytes, None]:
+    reply = Reply(service.model, service.version)
+    options = order.body.stream_options
+    with _answering(service, order) as tally:
         yield reply.chunk({"role": "assistant", "content": ""})
         try:
-            async with aclosing(answer(engine, prompt, drawing, body.stops, service.keep_alive_s)) as parts:
+            async with aclosing(_parts(order, tally, service.keep_alive_s)) as parts:
                 async for part in parts:
                     if isinstance(part, Ended):
                         yield reply.chunk({}, part.reason)
-                        if body.stream_options and body.stream_options.include_usage:
+                        if options and options.include_usage:
                             yield reply.usage_chunk(part)
                     else:
                         yield reply.chunk({"content": part}) if part else b": waiting\n\n"
@@ -151,6 +147,17 @@ async def _events(
             yield event({"error": problem_of(error).error})
             raise
         yield b"data: [DONE]\n\n"
+
+
+async def _parts(order: _Order, tally: Tally, idle_s: float = 10.0) -> AsyncGenerator[str | Ended, None]:
+    parts = answer(order.engine, order.prompt, order.drawing, order.body.stops, idle_s, tally.drawn)
+    async with aclosing(parts):
+        async for part in parts:
+            if isinstance(part, Ended):
+                tally.outcome = part.reason
+            elif part:
+                tally.said()
+            yield part
 
 
 async def _prepend(first: bytes, rest: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
@@ -161,6 +168,20 @@ async def _prepend(first: bytes, rest: AsyncGenerator[bytes, None]) -> AsyncGene
 
 
 # ── requests ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@contextmanager
+def _refusals(service: Service) -> Iterator[None]:
+    """Counts a request for an answer that cannot be begun."""
+    try:
+        yield
+    except Exception as error:
+        service.counts.not_begun(problem_of(error).status)
+        raise
+
+
+def _traceparent(request: Request) -> str:
+    return request.headers.get("traceparent", "")
 
 
 def _authorize(request: Request, api_key: str) -> None:
@@ -190,7 +211,3 @@ def _tokens(engine: Engine, body: TokenizeRequest) -> list[int]:
     if body.messages is not None:
         return engine.render([message.plain() for message in body.messages], answer=body.add_generation_prompt)
     return engine.encode(body.prompt or "")
-
-
-def _later(seconds: int) -> dict[str, str]:
-    return {"Retry-After": str(seconds)}

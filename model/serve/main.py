@@ -8,20 +8,24 @@ import hashlib
 import ipaddress
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 import uvicorn
 
 from model.fitness import Fitness, inspect_model
-from model.serve.app import Service, make_app
+from model.serve.app import make_app
 from model.serve.choose import Choice, choose_engine, load_engine, look_around
 from model.serve.errors import HostStartError
+from model.serve.service import NoSpans, Service, Spans
 from model.wheel import is_pinned, wheel_model
 
 # Called with the name of what happened, and its fields: a structlog logger's `info` fits.
 Log = Callable[..., object]
+# Opened for as long as the host serves: the spans of its answers, as part of the traces that requests come with.
+Tracing = Callable[[], AbstractAsyncContextManager[Spans]]
 
 _FINGERPRINT_BYTES = 16 * 1024 * 1024
 
@@ -42,10 +46,16 @@ class HostOptions:
     drain_s: int = 30
 
 
-def run_host(options: HostOptions, log: Log) -> None:
-    """Serves until SIGTERM or SIGINT, then lets the answers under way finish.
+@contextlib.asynccontextmanager
+async def no_tracing() -> AsyncIterator[Spans]:
+    """No trace is kept."""
+    yield NoSpans()
 
-    It listens at once and says `loading` on `/health` until the model is there.
+
+def run_host(options: HostOptions, log: Log, tracing: Tracing = no_tracing) -> None:
+    """Serves until SIGTERM or SIGINT, then lets the answers under way finish. `tracing` keeps their spans.
+
+    It listens at once, and says on `/ready` that the model is loading until it is there.
 
     Raises:
         HostStartError: one line that names the setting and the remedy.
@@ -54,7 +64,7 @@ def run_host(options: HostOptions, log: Log) -> None:
     choice = choose_engine(options.engine, fitness, look_around())
     log("engine chosen", engine=choice.engine, why=choice.why, model=fitness.name)
     with _listening(options) as listener:
-        asyncio.run(_serve(options, fitness, choice, listener, log))
+        asyncio.run(_traced(tracing, lambda spans: _serve(options, fitness, choice, listener, log, spans)))
 
 
 def find_model(model: str) -> Fitness:
@@ -75,9 +85,16 @@ def find_model(model: str) -> Fitness:
     return inspect_model(str(small))
 
 
-async def _serve(options: HostOptions, fitness: Fitness, choice: Choice, listener: socket.socket, log: Log) -> None:
+async def _traced(tracing: Tracing, work: Callable[[Spans], Awaitable[None]]) -> None:
+    async with tracing() as spans:
+        await work(spans)
+
+
+async def _serve(
+    options: HostOptions, fitness: Fitness, choice: Choice, listener: socket.socket, log: Log, spans: Spans
+) -> None:
     version = await asyncio.to_thread(_fingerprint, fitness)
-    service = Service(fitness.name, version, options.max_waiting)
+    service = Service(fitness.name, version, options.max_waiting, spans=spans)
     config = uvicorn.Config(
         make_app(service, options.api_key),
         log_config=None,

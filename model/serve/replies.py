@@ -17,9 +17,10 @@ def _new_id() -> str:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """Builds the parts of one answer; all carry the same id and time."""
+    """Builds the parts of one answer; all carry the same id and time, and the version of the model."""
 
     model: str
+    version: str
     id: str = field(default_factory=_new_id)
     created: int = field(default_factory=lambda: int(time.time()))
 
@@ -39,7 +40,8 @@ class Reply:
         return event(self._head("chat.completion.chunk") | {"choices": [], "usage": usage(ended)})
 
     def _head(self, kind: str) -> dict[str, Any]:
-        return {"id": self.id, "object": kind, "created": self.created, "model": self.model}
+        head = {"id": self.id, "object": kind, "created": self.created, "model": self.model}
+        return head | {"system_fingerprint": self.version}
 
 
 def usage(ended: Ended) -> dict[str, int]:
