@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 
 import structlog
 
+from core.chat.ports import Tracer
 from parley.compose import secret
 from parley.errors import SetupError
 from parley.extras import needs
+from parley.outside import open_outside
 from parley.settings import Settings
 
 _log = structlog.get_logger(__name__)
@@ -28,9 +31,16 @@ def serve_model(settings: Settings, host: str, port: int) -> None:
         model=settings.model, engine=settings.engine, host=host, port=port, api_key=secret(settings.model_api_key)
     )
     try:
-        run_host(options, _log.info)
+        run_host(options, _log.info, lambda: host_tracer(settings))
     except HostStartError as error:
         raise SetupError(str(error)) from error
+
+
+@asynccontextmanager
+async def host_tracer(settings: Settings) -> AsyncIterator[Tracer]:
+    """What follows the answers of the model host."""
+    async with open_outside(settings, "host") as outside:
+        yield outside.tracer
 
 
 def known_models(settings: Settings) -> Iterable[tuple[str, ...]]:

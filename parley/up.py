@@ -90,7 +90,7 @@ def host_part(host: HostAddress, environment: dict[str, str]) -> Part:
         name="model host",
         command=_parley("host", "--host", WEB_HOST, "--port", port),
         environment=environment,
-        ready=lambda: _healthy(f"{host.url}/health"),
+        ready=lambda: _healthy(f"{host.url}/ready"),
         start_s=900.0,
         stop_s=10.0,
     )

@@ -11,6 +11,9 @@ import aiohttp
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from parley.serving import host_tracer
+from parley.settings import Settings
+from tests.support.collector import collecting
 from tests.support.host_harness import Running, running
 
 ASKED = [{"role": "user", "content": "Hello?"}]
@@ -202,3 +205,13 @@ async def test_answer_is_a_span_of_the_trace_that_it_was_asked_in(http: aiohttp.
 
     assert spans.opened == [("serve", TRACE, {"model": "m"})]
     assert spans.over == 1
+
+
+async def test_answer_is_the_last_hop_of_the_trace_that_a_collector_gets(http: aiohttp.ClientSession) -> None:
+    async with collecting() as collector:
+        settings = Settings(_env_file=None, otel_exporter_otlp_endpoint=collector.endpoint)  # type: ignore[call-arg]
+        async with host_tracer(settings) as tracer, running(spans=tracer) as host:
+            await ask(http, host, stream=True)
+
+        (hop,) = collector.named("serve")
+    assert (hop.service, hop.trace, hop.parent) == ("parley-host", TRACE.split("-")[1], TRACE.split("-")[2])
