@@ -61,6 +61,7 @@ async def _start_all(supervisor: Supervisor, settings: Settings, say: Say) -> tu
     if settings.model_url is None:
         say("Loading the model ...")
         parts.insert(0, host_part(host, child_environment(decided)))
+        watch["model host"] = int(host.url.rpartition(":")[2])
     await supervisor.start(*parts)
     return host, watch
 

@@ -47,6 +47,7 @@ async def test_a_stranger_chats_with_the_real_model_and_finds_it_all_again(home:
     async with home.up() as parley:
         assert any("http://127.0.0.1" in line for line in parley.said)
         assert any("SLACK_BOT_TOKEN" in line for line in parley.said)
+        assert any("model host http://127.0.0.1" in line for line in parley.said)
 
         code, out, err = await home.run("ask", "What is the capital of France?")
         assert (code, "Paris" in out) == (0, True), (out, err)
