@@ -143,7 +143,7 @@ class HostFleet:
         until = self._clock() + self._retries.wait_s
         while True:
             failure: HostUnavailable | None = None
-            for url in ranked(key, [url for url, health in self._healths.items() if not health.wait_s(small=True)]):
+            for url in self._askable(key):
                 began = self._clock()
                 try:
                     answer = await question(self._hosts[url])
@@ -157,6 +157,11 @@ class HostFleet:
             if _is_final(failure) or self._clock() + wait_s > until:
                 raise failure or HostUnavailable(self._seats.why_none())
             await asyncio.sleep(max(wait_s, _MIN_PAUSE_S))
+
+    def _askable(self, key: str) -> list[str]:
+        """Hosts for a small question, in the order of `key`; who is set aside comes last, for it may cost time."""
+        askable = [url for url, health in self._healths.items() if not health.wait_s(small=True)]
+        return sorted(ranked(key, askable), key=lambda url: self._healths[url].aside)
 
 
 def _is_final(failure: HostUnavailable | None) -> bool:

@@ -13,6 +13,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from core.chat import lines
 from core.chat.answer import answer
 from core.chat.errors import AnswerBroken, HostRefused, HostUnavailable
 from core.chat.kit import Answerer, Attempt
@@ -33,6 +34,8 @@ ASKED_AGAIN = [Fault.BUSY, Fault.LOADING, Fault.BAD_GATEWAY, Fault.HANG_UP, Faul
 BROKEN = [Fault.STALL, Fault.CUT, Fault.NO_DONE, Fault.RESET, Fault.ABORT, Fault.ERROR_EVENT, Fault.GARBAGE]
 TIMED_OUT = [Fault.SILENT, Fault.MURMUR, Fault.FROZEN]
 REFUSED = [Fault.TOO_LONG, Fault.UNAUTHORIZED, Fault.UNKNOWN_MODEL, Fault.REDIRECT]
+# What describing a host asks of its tokenizer.
+TOKENIZED_AT_FIRST = 4
 MAIL = Mail(said("Hello?"), (), intended=False, stop_requested=False)
 SHORT = Timeouts(connect_s=2.0, first_token_s=0.4, between_tokens_s=0.4, total_s=30.0, ask_s=10.0)
 
@@ -286,6 +289,26 @@ async def test_model_and_tokens_are_told_by_whoever_is_well(http: aiohttp.Client
             assert await ours.count_tokens(text) == len(text.split())
 
 
+async def test_frozen_host_costs_one_small_question_its_patience_and_no_answer(http: aiohttp.ClientSession) -> None:
+    clock = Ticking()
+    async with three() as hosts:
+        ours = fleet(hosts, http, clock=clock, timeouts=replace(PATIENT, ask_s=0.3))
+        for host in hosts:
+            await read(ours, session_of(hosts, host))
+        hosts[0].thaw.clear()
+        met = len(hosts[0].chats)
+
+        for number in range(30):
+            assert await ours.count_tokens(f"text {number}") == 2
+            clock.tick(1.0)  # longer than its back-off
+        asked = sum(request.path == "/tokenize" for request in hosts[0].requests)
+        text = (await read(ours, session_of(hosts, hosts[0]))).text
+
+        assert not ours.standings[0].well
+        assert asked == TOKENIZED_AT_FIRST + 1
+        assert (text, len(hosts[0].chats)) == ("Hello there.", met)
+
+
 # ── hosts that come back ────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -528,6 +551,27 @@ async def test_stopped_question_frees_the_slot_of_a_stuck_host(http: aiohttp.Cli
         commit = await answering
     assert commit.interaction is not None
     assert commit.interaction.outcome is Outcome.STOPPED
+
+
+# ── what becomes of it for the person, and in the log ───────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("fault", [*BROKEN, *TIMED_OUT, Fault.LOST])
+async def test_broken_answer_is_logged_as_failed_with_a_line_to_act_on(
+    http: aiohttp.ClientSession, fault: Fault
+) -> None:
+    wall = Wall()
+    async with StubHost("One two.", always=fault) as host:
+        kit = Answerer(fleet([host], http, timeouts=SHORT), {"wall": wall}, Persona(), SAMPLING, "worker-1")
+
+        commit = await answer(MAIL, kit, Attempt())
+
+    row = commit.interaction
+    assert row is not None
+    assert (row.outcome, row.finish_reason) == (Outcome.FAILED, "")
+    assert row.answer in {"", "One", "One two."}
+    assert wall.texts[-1].endswith(lines.BROKE_OFF if row.answer else lines.HOST_AWAY)
+    assert commit.append == ()
 
 
 # ── opening ─────────────────────────────────────────────────────────────────────────────────────────────────────────
