@@ -9,15 +9,13 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
-from redis.asyncio import Redis
-
 from bench.figures import Stored, middle
 from bench.fill import ANSWER, QUESTION, fill_histories
 from core.chat.interaction import Interaction, Sampling
 from core.chat.message import Address, Conversation, Message, Outcome, Person, Turn
 from core.chat.ports import Claim, Commit
 from core.chat.prompt import Budget, TooLong, build_prompt
-from storage.connections import open_redis
+from storage.connections import Client, open_redis
 from storage.log_stream import RedisLogStream
 from storage.mailbox import RedisMailbox
 from tests.support.valkey import ValkeyServer
@@ -46,7 +44,7 @@ class Desk:
     """A mailbox on a server of its own, and what was measured there."""
 
     server: ValkeyServer
-    client: Redis
+    client: Client
     mailbox: RedisMailbox
     log: RedisLogStream
     messages: int = 0

@@ -5,9 +5,8 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 
-from redis.asyncio import Redis
-
 from core.chat.ports import Bucket
+from storage.connections import Client
 from storage.keys import Keys
 from storage.script import Script
 
@@ -19,7 +18,7 @@ class RedisBuckets:
     that would be full is not kept, so what is kept is bounded by what was spent lately.
     """
 
-    def __init__(self, client: Redis, prefix: str = "parley") -> None:
+    def __init__(self, client: Client, prefix: str = "parley") -> None:
         self._keys = Keys(prefix)
         self._change = Script(client, "bucket")
 

@@ -6,9 +6,11 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+from redis.asyncio import RedisCluster
 from sqlalchemy import text
 
-from storage.connections import ask, open_redis
+from storage.address import parse
+from storage.connections import Client, ask, open_redis
 from storage.engine import in_our_words, open_engine
 
 _OLDEST_REDIS = (6, 2)
@@ -25,15 +27,25 @@ class Fact:
 
 
 async def check_redis(url: str) -> list[Fact]:
-    """Version, memory policy, append-only file, clock and role of the Redis at `url`. Raises StoreUnavailable."""
+    """Version, memory policy, append-only file, role and clock of the Redis at `url`: of a cluster, the worst of each.
+
+    Where a replica is to take over, also how many there are. Raises StoreUnavailable.
+    """
     client = open_redis(url)
     try:
-        info: dict[str, Any] = await ask(client.info())
+        infos = await _infos(client)
         seconds, micros = await ask(client.time())
     finally:
         await client.aclose()
-    skew_s = seconds + micros / 1e6 - time.time()
-    return [_version(info), _policy(info), _append_only(info), _role(info), _clock(skew_s)]
+    looks = [_version, _policy, _append_only, _role, *([] if parse(url).kind == "server" else [_replicas])]
+    facts = [max((look(info) for info in infos), key=lambda fact: bool(fact.remedy)) for look in looks]
+    return [*facts, _clock(seconds + micros / 1e6 - time.time())]
+
+
+async def _infos(client: Client) -> list[dict[str, Any]]:
+    if isinstance(client, RedisCluster):
+        return list((await ask(client.execute_command("INFO", target_nodes=RedisCluster.PRIMARIES))).values())
+    return [await ask(client.info())]
 
 
 async def check_database(url: str) -> list[Fact]:
@@ -80,6 +92,12 @@ def _append_only(info: dict[str, Any]) -> Fact:
 def _role(info: dict[str, Any]) -> Fact:
     role = str(info.get("role", "unknown"))
     return Fact("role", role, "REDIS_URL names a replica: set it to the primary." if role == "slave" else "")
+
+
+def _replicas(info: dict[str, Any]) -> Fact:
+    count = int(info.get("connected_slaves", 0))
+    remedy = "" if count else "A primary has no replica: when it dies, its mail waits until it is back."
+    return Fact("replicas", str(count), remedy)
 
 
 def _clock(skew_s: float) -> Fact:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from redis.asyncio import Redis
-
 from core.chat.ports import Backlog
+from storage.connections import Client
 from storage.keys import Keys
 from storage.script import Script
 
@@ -14,7 +13,7 @@ from storage.script import Script
 class RedisDepth:
     """Depth of `core.chat.ports`; ages by the server's clock, a conversation's since it got the ticket it has now."""
 
-    def __init__(self, client: Redis, prefix: str = "parley", shards: int = 1) -> None:
+    def __init__(self, client: Client, prefix: str = "parley", shards: int = 1) -> None:
         self._keys = Keys(prefix, shards)
         self._backlog = Script(client, "backlog")
 

@@ -9,12 +9,11 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 
 import structlog
-from redis.asyncio import Redis
 
 from core.chat.errors import StoreUnavailable
 from core.chat.message import Conversation
 from core.chat.ports import FeedEvent
-from storage.connections import ask, hear
+from storage.connections import Client, ask, hear
 from storage.keys import Keys
 from storage.script import Script
 
@@ -35,7 +34,7 @@ class RedisFeed:
     `events` waits for the server to come back.
     """
 
-    def __init__(self, client: Redis, prefix: str = "parley") -> None:
+    def __init__(self, client: Client, prefix: str = "parley") -> None:
         self._client = client
         self._keys = Keys(prefix)
         self._publish = Script(client, "publish")

@@ -6,17 +6,15 @@ import asyncio
 import time
 from collections.abc import Sequence
 
-from redis.asyncio import Redis
-
 from core.chat.ports import LogEntry
-from storage.connections import BLOCK_S, ask, to_its_end
+from storage.connections import BLOCK_S, Client, ask, to_its_end
 from storage.keys import WRITERS, Keys
 from storage.script import Script
 from storage.streams import Entry, read_new, read_overdue
 
 WRITER_LEASE_S = 30.0
-# With several shards a waiting writer looks through them this often: in a cluster one call cannot wait on them all.
-_LOOK_S = 0.1
+# Entries of dead writers are looked for this often, or each time when their lease is shorter.
+_LOOK_S = 1.0
 
 
 class RedisLogStream:
@@ -27,8 +25,8 @@ class RedisLogStream:
 
     def __init__(
         self,
-        client: Redis,
-        blocking_client: Redis,
+        client: Client,
+        blocking_client: Client,
         prefix: str = "parley",
         shards: int = 1,
         lease_s: float = WRITER_LEASE_S,
@@ -37,6 +35,7 @@ class RedisLogStream:
         self._blocking = blocking_client
         self._keys = Keys(prefix, shards)
         self._lease_ms = int(lease_s * 1000)
+        self._looked_at = 0.0
         self._bury = Script(client, "bury")
 
     async def aclose(self) -> None:
@@ -69,17 +68,24 @@ class RedisLogStream:
         await self._bury(keys, [WRITERS, id_, entry.text, reason])
 
     async def _look(self, writer: str, max_rows: int, wait_s: float) -> list[LogEntry]:
-        alone = self._keys.shards == 1
+        """What is there, else what comes first; in a cluster no single call can wait on all shards."""
+        found = await self._there(writer, max_rows)
+        if found or wait_s <= 0:
+            return found
+        shards, block_s = range(min(self._keys.shards, max_rows)), min(wait_s, BLOCK_S)
+        coming = (self._new(shard, writer, max(1, max_rows // len(shards)), block_s) for shard in shards)
+        return [entry for entries in await asyncio.gather(*coming) for entry in entries]
+
+    async def _there(self, writer: str, max_rows: int) -> list[LogEntry]:
+        also_overdue = time.monotonic() - self._looked_at >= min(_LOOK_S, self._lease_ms / 2000)
+        if also_overdue:
+            self._looked_at = time.monotonic()
         found: list[LogEntry] = []
         for shard in range(self._keys.shards):
-            found += await self._overdue(shard, writer, max_rows - len(found))
+            if also_overdue and len(found) < max_rows:
+                found += await self._overdue(shard, writer, max_rows - len(found))
             if len(found) < max_rows:
-                block_s = min(wait_s, BLOCK_S) if alone and not found else 0.0
-                found += await self._new(shard, writer, max_rows - len(found), block_s)
-            if len(found) == max_rows:
-                break
-        if not found and not alone and wait_s > 0:
-            await asyncio.sleep(min(wait_s, _LOOK_S))
+                found += await self._new(shard, writer, max_rows - len(found), 0.0)
         return found
 
     async def _overdue(self, shard: int, writer: str, max_rows: int) -> list[LogEntry]:

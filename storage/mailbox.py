@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import uuid
 from collections.abc import AsyncIterator
 
 import structlog
-from redis.asyncio import Redis
+from redis.asyncio import RedisCluster
 
 from core.chat import codec
 from core.chat.errors import BadConversationId, BadEntry, StoreUnavailable
 from core.chat.message import Conversation, Message, Turn
 from core.chat.ports import Acceptance, Change, Claim, Commit, Mail, Signal
 from storage import items
-from storage.connections import ask, hear
+from storage.connections import Client, ask, hear
 from storage.keys import WORKERS, Keys
 from storage.script import Script
 from storage.tickets import TicketDesk
@@ -32,20 +33,22 @@ class RedisMailbox:
     """Mailbox, Tickets and Histories of `core.chat.ports`; `open` it before use, `aclose` it after.
 
     `lease_s` is how long a worker may be silent before another takes over, `inbox_limit` how many messages of one
-    conversation may wait, `history_ttl_s` how long a history is kept after its last turn. The mailbox does not close
-    the clients. Every method raises StoreUnavailable.
+    conversation may wait, `history_ttl_s` how long a history is kept after its last turn. With `replicas`
+    `accept`, `intend` and `commit` return only when that many replicas have the write, so that a fail-over to one of
+    them loses none. The mailbox does not close the clients. Every method raises StoreUnavailable.
     """
 
     def __init__(
         self,
-        client: Redis,
-        blocking_client: Redis,
+        client: Client,
+        blocking_client: Client,
         *,
         prefix: str = "parley",
         shards: int = 1,
         lease_s: float = 15.0,
         inbox_limit: int = 20,
         history_ttl_s: float = HISTORY_S,
+        replicas: int = 0,
     ) -> None:
         self._client = client
         self._blocking = blocking_client
@@ -53,11 +56,11 @@ class RedisMailbox:
         self._inbox_limit = inbox_limit
         self._history_s = max(1, int(history_ttl_s))
         self._desk = TicketDesk(client, blocking_client, self._keys, lease_s, self._give_back)
-        self._accept = Script(client, "accept")
+        self._accept = Script(client, "accept", replicas)
         self._head = Script(client, "head")
         self._renew = Script(client, "renew")
-        self._intend = Script(client, "intend")
-        self._commit = Script(client, "commit")
+        self._intend = Script(client, "intend", replicas)
+        self._commit = Script(client, "commit", replicas)
         self._finish = Script(client, "finish")
         self._release = Script(client, "release")
         self._request_stop = Script(client, "request_stop")
@@ -188,17 +191,26 @@ class RedisMailbox:
     async def commit(self, claim: Claim, commit: Commit) -> bool:
         """See `Tickets.commit`. The same turn again under the same claim changes nothing, and is True again."""
         conversation = claim.conversation
+        posts = [self._keys.post(conversation.platform, post) for post in commit.posts]
+        if isinstance(self._client, RedisCluster):
+            # They lie in other slots. Before the script, for a commit that is refused leaves nothing wrong behind.
+            await self._lead_back(posts, conversation)
+            posts = []
         keys = [
             *self._of(conversation, "owner", "inbox", "history"),
             self._keys.beside(conversation, "log"),
             self._keys.of(conversation, "known"),
             self._keys.seen(conversation, commit.turn_id),
-            *(self._keys.post(conversation.platform, post) for post in commit.posts),
+            *posts,
         ]
         args: list[str | int | float] = [claim.epoch, commit.turn_id, -1 if commit.clear else commit.drop]
         args += [self._history_s, codec.dump(commit.interaction) if commit.interaction else ""]
         args += [int(commit.withdrawn), json.dumps(commit.posts), SEEN_S, str(conversation)]
         return bool(await self._commit(keys, [*args, *(codec.dump(turn) for turn in commit.append)]))
+
+    async def _lead_back(self, posts: list[str], conversation: Conversation) -> None:
+        sets = [self._client.set(post, str(conversation), ex=self._history_s) for post in posts]
+        await asyncio.gather(*(ask(each) for each in sets))
 
     async def committed_posts(self, conversation: Conversation, turn_id: str) -> tuple[str, ...] | None:
         """See `Tickets.committed_posts`; known for a day after the commit."""

@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 import heapq
 
-from redis.asyncio import Redis
-
 from core.chat.message import Conversation
 from core.chat.ports import Heard
-from storage.connections import ask
+from storage.connections import Client, ask
 from storage.keys import Keys
 from storage.script import Script
 
@@ -17,7 +15,7 @@ from storage.script import Script
 class RedisMarks:
     """Marks of `core.chat.ports`. What was heard is written by `accept`, in each shard; here the shards are merged."""
 
-    def __init__(self, client: Redis, prefix: str = "parley", shards: int = 1) -> None:
+    def __init__(self, client: Client, prefix: str = "parley", shards: int = 1) -> None:
         self._client = client
         self._keys = Keys(prefix, shards)
         self._mark = Script(client, "mark_alive")

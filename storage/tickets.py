@@ -8,14 +8,15 @@ import uuid
 from collections import deque
 from collections.abc import Awaitable, Callable
 
-from redis.asyncio import Redis
-
 from core.chat.message import Conversation
 from core.chat.ports import Claim
-from storage.connections import BLOCK_S, to_its_end
+from storage.connections import BLOCK_S, Client, to_its_end
 from storage.keys import WORKERS, Keys
 from storage.script import Script
 from storage.streams import create_group, read_new
+
+# Leases that have run out are looked for this often, or four times in a shorter lease.
+_LOOK_S = 1.0
 
 _Place = asyncio.Future[Claim]
 
@@ -29,8 +30,8 @@ class TicketDesk:
 
     def __init__(
         self,
-        client: Redis,
-        blocking_client: Redis,
+        client: Client,
+        blocking_client: Client,
         keys: Keys,
         lease_s: float,
         release: Callable[[Claim], Awaitable[None]],
@@ -39,8 +40,8 @@ class TicketDesk:
         self._client = client
         self._keys = keys
         self._lease_ms = int(lease_s * 1000)
-        # Leases are looked at this often; a blocking read is no longer than this.
-        self._look_s = min(BLOCK_S, max(0.05, lease_s / 4))
+        self._look_s = min(_LOOK_S, max(0.05, lease_s / 4))
+        self._block_s = min(BLOCK_S, self._look_s)
         self._release = release
         self._find_overdue = Script(client, "overdue")
         self._begin = Script(client, "begin")
@@ -49,8 +50,8 @@ class TicketDesk:
 
     async def create_groups(self) -> None:
         """Creates the group of workers on each shard's tickets. Raises StoreUnavailable."""
-        for shard in range(self._keys.shards):
-            await create_group(self._client, self._keys.of_shard(shard, "ready"), WORKERS)
+        streams = [self._keys.of_shard(shard, "ready") for shard in range(self._keys.shards)]
+        await asyncio.gather(*(create_group(self._client, stream, WORKERS) for stream in streams))
 
     async def take(self, worker: str, wait_s: float) -> Claim | None:
         """The next claim for `worker`, or None after `wait_s`. Raises StoreUnavailable."""
@@ -114,7 +115,7 @@ class TicketDesk:
 
     async def _new(self, worker: str, shard: int) -> Claim | None:
         ready = self._keys.of_shard(shard, "ready")
-        for ticket, fields in await read_new(self._blocking, ready, WORKERS, worker, 1, self._look_s):
+        for ticket, fields in await read_new(self._blocking, ready, WORKERS, worker, 1, self._block_s):
             return await self._claim(worker, ticket, fields["conversation"], -1)
         return None
 

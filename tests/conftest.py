@@ -10,6 +10,7 @@ import pytest
 
 from tests.support.postgres import PostgresServer
 from tests.support.valkey import ValkeyServer
+from tests.support.valkey_groups import ValkeyCluster
 
 _DATABASES = 64  # Valkey's, see tests/support/valkey.py
 _numbers = count()
@@ -28,6 +29,19 @@ def redis_url(valkey_server: ValkeyServer) -> str:
     db = next(_numbers) % _DATABASES
     valkey_server.flush(db)
     return valkey_server.url(db)
+
+
+@pytest.fixture(scope="session")
+def valkey_cluster() -> Iterator[ValkeyCluster]:
+    with ValkeyCluster() as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def cluster_url(valkey_cluster: ValkeyCluster) -> str:
+    """An empty cluster of three real Valkeys."""
+    valkey_cluster.flush()
+    return valkey_cluster.url
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@
 -- It is the first line of `seen`; the second says what became of the message: see withdraw and commit.
 local seen = redis.call('GET', KEYS[1])
 if seen then
+  redis.call('SET', KEYS[1], seen, 'KEEPTTL') -- a replica that has this has all before it: the message, too
   return string.match(seen, '^[^\n]*') == ARGV[1] and 'accepted' or 'duplicate'
 end
 local place = redis.call('LLEN', KEYS[2])

@@ -20,11 +20,15 @@ if not held or (lease_ms < 0 and held[2] ~= ARGV[4]) or held[3] < lease_ms then
   return false
 end
 redis.call('XCLAIM', KEYS[2], ARGV[2], ARGV[4], 0, ARGV[3], 'JUSTID')
--- The counter belongs to the shard: the owner hash is deleted at finish, and an epoch must never come twice.
-local epoch = redis.call('INCR', KEYS[3])
+-- An epoch must never come twice, and the owner hash is deleted at finish: so the last one is the shard's. A server that
+-- lost its last writes, as a replica may that becomes the primary, is still ahead of them by its clock.
+local time = redis.call('TIME')
+local last = tonumber(redis.call('GET', KEYS[3]) or 0)
+local epoch = string.format('%.0f', math.max(last + 1, time[1] * 1000000 + time[2]))
+redis.call('SET', KEYS[3], epoch)
 -- An epoch outlives a lease that ran out; after a release only `begun` tells, until the message is committed.
 local again = owner[3] or owner[4]
 local begun = again and 'again' or 'once'
 redis.call('HSET', KEYS[1], 'epoch', epoch, 'worker', ARGV[4], 'attempt', ARGV[1], 'begun', begun)
 redis.call('HDEL', KEYS[1], 'committed')
-return { epoch, again and 1 or 0 }
+return { tonumber(epoch), again and 1 or 0 }

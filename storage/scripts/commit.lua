@@ -8,6 +8,7 @@ if owner[1] ~= ARGV[1] then
   return redis.error_reply('FENCED the epoch is over')
 end
 if owner[2] == ARGV[2] then
+  redis.call('HSET', KEYS[1], 'committed', ARGV[2]) -- a replica that has this has all before it: the commit, too
   return 1 -- the same call, whose reply was lost
 end
 local item = redis.call('LINDEX', KEYS[2], 0)

@@ -15,11 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from redis.asyncio import Redis
-
 from core.chat.errors import StoreUnavailable
 from core.chat.message import Conversation, Turn
-from storage.connections import open_redis
+from storage.connections import Client, open_redis
 from storage.keys import WORKERS, WRITERS, Keys
 from storage.mailbox import RedisMailbox
 from tests.support.history_checker import Fate, Harm, Key, Question, answer_text, check, keys_in, question_text
@@ -68,7 +66,7 @@ class Fleet:
     folder: Path
     nursery: Nursery
     valkey: ValkeyServer
-    redis: Redis
+    redis: Client
     mailbox: RedisMailbox
     proxy: Proxy
     hosts: list[StubHost]

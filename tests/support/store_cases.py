@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 from core.chat.interaction import Interaction, PromptMessage, Sampling
 from core.chat.message import Address, Conversation, Message, Outcome, Person, Turn
 from core.chat.ports import Claim, Commit, Depth, Histories, LogStream, Mailbox, Marks, Tickets
-from storage.connections import open_redis
+from storage.connections import Client, open_redis
 from storage.depth import RedisDepth
 from storage.log_stream import RedisLogStream
 from storage.mailbox import RedisMailbox
@@ -24,7 +24,8 @@ THREAD = Conversation("slack", "T1", "C1", "1718.01")
 OTHER = Conversation("slack", "T1", "C1", "1718.02")
 NOON = 1_750_000_000.0
 # Every mailbox there is; `open_store` opens one.
-KINDS = ["memory", "valkey", "valkey with 4 shards", "valkey, each script twice"]
+KINDS = ["memory", "valkey", "valkey with 4 shards", "valkey, each script twice", "cluster"]
+CLUSTER_SHARDS = 16
 
 
 class Box(Mailbox, Tickets, Histories, Protocol):
@@ -48,6 +49,12 @@ class TwiceRedis(Redis):
         return await super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
 
 
+def run_twice(client: Client) -> Client:
+    """A `TwiceRedis` on the connections of `client`."""
+    assert isinstance(client, Redis)
+    return TwiceRedis.from_pool(client.connection_pool)
+
+
 @asynccontextmanager
 async def redis_store(
     url: str, *, twice: bool = False, writer_lease_s: float = 30.0, **options: Any
@@ -55,7 +62,7 @@ async def redis_store(
     """An open mailbox, with what belongs to it, on a real server; `options` are RedisMailbox's."""
     shards = options.get("shards", 1)
     client, blocking = open_redis(url), open_redis(url, blocking=True)
-    scripted = TwiceRedis.from_pool(client.connection_pool) if twice else client
+    scripted = run_twice(client) if twice else client
     box = RedisMailbox(scripted, blocking, **options)
     log = RedisLogStream(scripted, blocking, shards=shards, lease_s=writer_lease_s)
     try:
@@ -78,6 +85,8 @@ def open_store(request: pytest.FixtureRequest, **options: Any) -> AbstractAsyncC
     """The store of the kind that the fixture's parameter names."""
     if request.param == "memory":
         return memory_store(**options)
+    if request.param == "cluster":
+        return redis_store(request.getfixturevalue("cluster_url"), shards=CLUSTER_SHARDS, **options)
     shards = 4 if "shards" in request.param else 1
     url = request.getfixturevalue("redis_url")
     return redis_store(url, twice="twice" in request.param, shards=shards, **options)

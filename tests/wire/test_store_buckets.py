@@ -13,7 +13,7 @@ from core.chat.ports import Bucket, Buckets
 from storage.buckets import RedisBuckets
 from storage.connections import open_redis
 from tests.support.memory_buckets import MemoryBuckets
-from tests.support.store_cases import TwiceRedis
+from tests.support.store_cases import run_twice
 
 # So slow that nothing comes back within a test.
 PERSON, CHANNEL = Bucket("person", 0.001, 3.0), Bucket("channel", 0.002, 10.0)
@@ -23,7 +23,7 @@ PERSON, CHANNEL = Bucket("person", 0.001, 3.0), Bucket("channel", 0.002, 10.0)
 async def redis_buckets(url: str, *, twice: bool = False) -> AsyncIterator[RedisBuckets]:
     client = open_redis(url)
     try:
-        yield RedisBuckets(TwiceRedis(connection_pool=client.connection_pool) if twice else client)
+        yield RedisBuckets(run_twice(client) if twice else client)
     finally:
         await client.aclose()
 

@@ -10,13 +10,12 @@ from contextlib import asynccontextmanager
 from typing import cast
 
 import pytest
-from redis.asyncio import Redis
 
 from core.chat.errors import StoreUnavailable
 from core.chat.message import Conversation
 from core.chat.ports import Acceptance
 from storage.checks import check_redis
-from storage.connections import ask, open_redis
+from storage.connections import Client, ask, open_redis
 from storage.keys import WORKERS, Keys
 from storage.mailbox import RedisMailbox
 from tests.support.store_cases import THREAD, answered, claimed, message, redis_store, turns
@@ -33,7 +32,7 @@ def own_server() -> Iterator[ValkeyServer]:
 
 
 @asynccontextmanager
-async def connected(url: str) -> AsyncIterator[Redis]:
+async def connected(url: str) -> AsyncIterator[Client]:
     client = open_redis(url)
     try:
         yield client
@@ -75,7 +74,7 @@ async def test_what_was_accepted_survives_a_kill_of_the_server(own_server: Valke
     await blocking.aclose()
 
 
-async def _items(client: Redis, key: str) -> list[str]:
+async def _items(client: Client, key: str) -> list[str]:
     return [str(item) for item in await client.lrange(key, 0, -1)]
 
 
@@ -150,7 +149,7 @@ async def test_all_keys_of_a_conversation_lie_in_one_slot(redis_url: str) -> Non
     named += [keys.seen(THREAD, "slack:T1:C1:1")]
 
     async with connected(redis_url) as client:
-        slots = [await client.execute_command("CLUSTER", "KEYSLOT", key) for key in named]  # type: ignore[no-untyped-call]
+        slots = [await client.execute_command("CLUSTER", "KEYSLOT", key) for key in named]
     assert len(set(slots)) == 1
     assert len({keys.shard(Conversation("web", "", str(n))) for n in range(500)}) == 16
 

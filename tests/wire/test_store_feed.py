@@ -14,7 +14,7 @@ from core.chat.ports import Feed, FeedEvent
 from storage.connections import open_redis
 from storage.feed import RedisFeed
 from tests.support.memory_store import MemoryFeed
-from tests.support.store_cases import OTHER, THREAD, TwiceRedis
+from tests.support.store_cases import OTHER, THREAD, run_twice
 from tests.support.valkey import ValkeyServer
 
 SAID = FeedEvent("said", "t1", "hello")
@@ -28,7 +28,7 @@ async def feed(request: pytest.FixtureRequest) -> AsyncIterator[Feed]:
         return
     client = open_redis(request.getfixturevalue("redis_url"))
     twice = "twice" in request.param
-    opened = RedisFeed(TwiceRedis(connection_pool=client.connection_pool) if twice else client)
+    opened = RedisFeed(run_twice(client) if twice else client)
     yield opened
     await opened.aclose()
     await client.aclose()
