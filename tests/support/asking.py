@@ -42,7 +42,7 @@ async def read(host: ModelHost, session: str = "web:a:b:c", trace: str = "") -> 
 
 def client(host: StubHost, http: aiohttp.ClientSession, **changes: Any) -> HttpModelHost:
     """The client of one host."""
-    options: dict[str, Any] = {"timeouts": QUICK} | changes
+    options: dict[str, Any] = {"timeouts": PATIENT} | changes
     return HttpModelHost(options.pop("url", host.url), options.pop("api_key", ""), http, **options)
 
 

@@ -13,7 +13,7 @@ from core.chat.ports import Finish, ModelInfo, Piece
 from model.client import Timeouts
 from model.client.describing import KEPT_CHARS, KEPT_COUNTS
 from model.client.errors import Overloaded, Stalled, UnknownModel, Unreachable
-from tests.support.asking import MESSAGES, SAMPLING, Ticking, client, read
+from tests.support.asking import MESSAGES, PATIENT, QUICK, SAMPLING, Ticking, client, read
 from tests.support.stub_host import MESSAGE_OVERHEAD, PROMPT_OVERHEAD, Fault, StubHost, count_prompt
 
 TRACE = "00-11111111111111111111111111111111-2222222222222222-01"
@@ -116,9 +116,10 @@ ERRORS: dict[Fault, type[HostError]] = {
 
 @pytest.mark.parametrize("fault", list(Fault))
 async def test_each_fault_has_its_error_and_leaves_no_answer_behind(http: aiohttp.ClientSession, fault: Fault) -> None:
+    timeouts = QUICK if ERRORS[fault] is Stalled else PATIENT
     async with StubHost("One two.", always=fault) as host:
         with pytest.raises(HostError) as caught:
-            await read(client(host, http))
+            await read(client(host, http, timeouts=timeouts))
 
         await host.wait_streams(0)
         assert type(caught.value) is ERRORS[fault]
@@ -329,7 +330,7 @@ async def test_host_that_was_lost_is_asked_anew_who_it_is(http: aiohttp.ClientSe
 async def test_frozen_host_is_waited_for_once_by_all_who_ask(http: aiohttp.ClientSession) -> None:
     async with StubHost() as host:
         host.thaw.clear()
-        ours = client(host, http)
+        ours = client(host, http, timeouts=QUICK)
 
         failures = await asyncio.gather(*(ours.describe() for _ in range(20)), return_exceptions=True)
 

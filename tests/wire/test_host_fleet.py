@@ -222,7 +222,7 @@ async def test_when_one_of_three_dies_only_its_third_moves_and_comes_back(http: 
         after = await where_each_goes(ours, hosts)
 
     shares = Counter(before.values())
-    assert all(70 <= shares[host] <= 130 for host in range(3))
+    assert all(60 <= shares[host] <= 140 for host in range(3))  # standard deviation: 8
     moved = {session for session in CONVERSATIONS if before[session] != without[session]}
     assert moved == {session for session in CONVERSATIONS if before[session] == 0}
     takers = Counter(without[session] for session in moved)
