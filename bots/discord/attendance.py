@@ -84,7 +84,7 @@ class Attendance:
     def server_told_late(self, guild: discord.Guild) -> None:
         """What was missed in a server that was in trouble is read when Discord tells of it."""
         session = self._sessions.get(guild.shard_id)
-        if session is not None and session.servers is not None and guild.id not in session.servers:
+        if session is not None and session.servers is not None:
             self._behind.add(session)
             self._inflow.hold()
             self._told.put_nowait(guild.shard_id)

@@ -66,9 +66,6 @@ class _FeedDraft:
             return ()
         if self._message.kind == "reset" and outcome is Outcome.ANSWERED:
             await _publish(self._feed, self._message, "reset", "")
-        if not text:
-            await _publish(self._feed, self._message, "removed", "")
-            return ()
         await _publish(self._feed, self._message, "closed", text, outcome.value)
         return (self._message.id,)
 

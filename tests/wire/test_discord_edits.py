@@ -79,6 +79,18 @@ async def test_what_discord_shows_below_a_message_is_no_edit() -> None:
         assert [message.text for message in there.ear.revised] == ["see https://example.com"]
 
 
+async def test_what_discord_shows_below_a_message_that_another_gateway_heard_is_no_edit() -> None:
+    async with room() as there:
+        world = there.fake.world
+        words = f"{there.fake.mention} see https://example.org"
+        unheard = world.add(Post(world.new_id(), there.general, world.user("ada"), words, mentions=[world.bot]))
+        await there.fake.decorate(unheard.id, embeds=1)
+
+        await the_rest(there)
+
+        assert there.ear.steps == [("said", "and then?")]
+
+
 @pytest.mark.parametrize("place", ["room", "thread"])
 async def test_mention_that_is_added_later_asks_a_question(place: str) -> None:
     async with room() as there:

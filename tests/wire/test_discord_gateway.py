@@ -15,7 +15,7 @@ from core.chat.message import Address, Conversation
 from tests.support.discord_harness import listening, quick_settings, until
 from tests.support.discord_room import Ear, room
 from tests.support.fake_discord import FakeDiscord
-from tests.support.fake_discord.limits import Fault
+from tests.support.fake_discord.limits import CUT, Fault
 from tests.support.fake_discord.world import PIN_MESSAGE
 from tests.support.memory_store import MemoryStore
 
@@ -199,6 +199,18 @@ async def test_thread_that_the_gateway_never_told_of_is_still_a_thread() -> None
         [message] = await there.ear.wait_for(1)
 
         assert (message.conversation.channel, message.conversation.thread) == (there.general.id, thread.id)
+
+
+@pytest.mark.parametrize("status", [503, 429, CUT])
+async def test_thread_that_cannot_be_looked_up_now_is_looked_up_again(status: int) -> None:
+    async with room() as there:
+        thread = await there.fake.open_thread("talk", there.general, told=False)
+        there.fake.befall(Fault("GET", f"/channels/{thread.id}", status=status, times=2))
+        await there.fake.say("ada", f"{there.fake.mention} one", thread)
+
+        [message] = await there.ear.wait_for(1)
+
+        assert message.conversation.thread == thread.id
 
 
 async def test_thread_is_followed_without_mention_when_content_is_allowed() -> None:

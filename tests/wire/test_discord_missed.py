@@ -214,11 +214,11 @@ async def test_channel_that_is_closed_to_us_keeps_nothing_else_from_being_read(t
     await town.ask("one", first)
     await town.ask("two", second)
     town.fake.befall(Fault("GET", f"{first.id}/messages", status=403))
+    before = town.mark
 
     async with town.gateway():
         await town.ask("three", first)
         await town.ear.wait_for(2)
-        before = town.mark
         await until(lambda: town.mark > before)
 
     assert sorted(town.ear.texts()) == ["three", "two"]
@@ -422,6 +422,25 @@ async def test_mark_stays_while_the_connection_is_silent(town: Town) -> None:
         await town.ear.wait_for(1)
 
     assert town.ear.texts() == ["told to nobody"]
+
+
+async def test_mark_stays_until_what_was_missed_is_read(town: Town) -> None:
+    town.fake.sessions.heartbeat_interval_ms = 50
+    await town.was_here()
+    await town.ask("missed")
+    before = town.mark
+    unreadable = Fault("GET", "/messages", status=503, times=1_000_000)
+    town.fake.befall(unreadable)
+    async with town.gateway():
+        beats = town.fake.sessions.heartbeats
+        await until(lambda: town.fake.sessions.heartbeats >= beats + 5 and town.looks() > 0)
+    assert town.mark == before
+
+    unreadable.times = 0
+    async with town.gateway(BackfillSettings(overlap_s=1.0, mark_s=0.02)):
+        await town.ear.wait_for(1)
+
+    assert town.ear.texts() == ["missed"]
 
 
 async def test_mark_does_not_pass_what_waits_for_the_mailbox(town: Town) -> None:
