@@ -71,6 +71,7 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
                 lease_s=settings.lease_s,
                 inbox_limit=settings.inbox_limit,
                 history_ttl_s=settings.history_days * DAY_S,
+                replicas=settings.mailbox_replicas,
             )
             await mailbox.open()
         except (StoreUnavailable, ValueError) as error:

@@ -58,6 +58,7 @@ class Settings(BaseSettings):
     parley_hosts: str = ""
     history_days: float = Field(default=30.0, gt=0.0)
     mailbox_shards: int | None = Field(default=None, ge=1, le=64)
+    mailbox_replicas: int = Field(default=0, ge=0)
     backfill_hours: float = Field(default=24.0, ge=0.0, le=24.0)
     backfill_messages: int = Field(default=1000, ge=1)
 

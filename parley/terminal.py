@@ -130,14 +130,18 @@ def _nothing(_: str) -> None:
 
 async def _logged(settings: Settings, turn_id: str) -> Interaction:
     deadline = time.monotonic() + LOGGED_S
+    away: StoreUnavailable | None = None
     async with open_ledger(settings) as ledger:
         while time.monotonic() < deadline:
             try:
                 if found := await ledger.find(turn_id):
                     return found
+                away = None
             except StoreUnavailable as error:
-                raise NotRunning(f"The question was answered, but the log cannot be read: {error}") from error
+                away = error  # at a first start its tables may be a moment away
             await asyncio.sleep(0.05)
+    if away is not None:
+        raise NotRunning(f"The question was answered, but the log cannot be read: {away}") from away
     raise NotRunning(
         f"The question was answered, but {turn_id} is not in the log after {LOGGED_S:.0f} s; it follows when the log "
         "writer is back. Does DATABASE_URL name the same database here as for the worker?"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from tests.support.running import Home
 from tests.support.stub_host import StubHost
 from tests.support.tiny_model import make_bert_folder, make_tiny_llama
 from tests.support.valkey import ValkeyServer
+from tests.support.valkey_groups import WatchedValkey
 
 
 @pytest.fixture
@@ -38,6 +40,37 @@ async def test_the_parts_run_apart_on_one_redis_and_one_database(home: Home, sql
     assert code == 0, err
     assert json.loads(out)["answer"] == "From afar."
     assert codes == [0, 0, 0]
+
+
+@pytest.fixture(params=["cluster", "sentinel"])
+def many_servers(request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
+    """The settings for a mailbox on several servers."""
+    if request.param == "cluster":
+        yield {"REDIS_URL": request.getfixturevalue("cluster_url")}
+    else:
+        with WatchedValkey() as watched:
+            yield {"REDIS_URL": watched.url, "MAILBOX_REPLICAS": "1"}
+
+
+async def test_the_parts_run_on_a_cluster_and_behind_sentinels(
+    home: Home, many_servers: dict[str, str], sqlite_url: str
+) -> None:
+    async with StubHost("From many.") as host:
+        home.settings |= {**many_servers, "DATABASE_URL": sqlite_url, "MODEL_URL": host.url}
+        parts = [await home.spawn("worker", "--no-log"), await home.spawn("log")]
+
+        code, out, err = await home.run("ask", "--json", "Who is there?")
+        checked, report, _ = await home.run("check")
+
+        for part in parts:
+            part.send_signal(signal.SIGTERM)
+        codes = [await asyncio.wait_for(part.wait(), 40) for part in parts]
+
+    assert code == 0, err
+    assert json.loads(out)["answer"] == "From many."
+    assert checked == 0, report
+    assert "replicas" in report
+    assert codes == [0, 0]
 
 
 async def test_stop_and_reset_work_in_the_terminal(home: Home, sqlite_url: str) -> None:
