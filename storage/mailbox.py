@@ -24,8 +24,9 @@ _log = structlog.get_logger(__name__)
 
 SEEN_S = 24 * 3600
 HISTORY_S = 30 * 24 * 3600
-# Of each shard and platform, the conversations in which a backfill looks for what was missed.
-HEARD_S = 25 * 3600
+# Of each shard and platform, the conversations in which a backfill looks for what was missed: some platforms tell a bot
+# of no direct messages but by their events, and people come back after days.
+HEARD_S = 7 * 24 * 3600
 HEARD_MAX = 10_000
 
 

@@ -30,7 +30,7 @@ class RedisMarks:
         await self._mark([self._keys.alive(gateway)], [at])
 
     async def heard_since(self, platform: str, since: float, limit: int) -> list[Heard]:
-        """See `Marks.heard_since`; conversations are known for a day after their last message, 10,000 a shard."""
+        """See `Marks.heard_since`; conversations are known for a week after their last message, 10,000 a shard."""
         found = await asyncio.gather(*(self._of_shard(n, platform, since, limit) for n in range(self._keys.shards)))
         return heapq.nlargest(limit, (each for of_shard in found for each in of_shard), key=lambda each: each.sent_at)
 

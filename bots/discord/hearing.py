@@ -48,7 +48,7 @@ class Hearing:
         expect an answer. One that no longer is for us was taken back.
         """
         known = self.reader.known(str(message.id))
-        if known is not None and known.content == message.content:
+        if known is not None and known.content_hash == hash(message.content):
             return
         said = await self.reader.read(message, client)
         if said is None:

@@ -37,11 +37,11 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """A message that was for us: how and where, and the text that Discord showed us last."""
+    """A message that was for us: how and where, and a hash of the text that Discord showed us last."""
 
     address: Address
     conversation: Conversation
-    content: str
+    content_hash: int
 
 
 def is_spoken(message: discord.Message, own_id: int) -> bool:
@@ -69,7 +69,7 @@ class Reader:
     def remember(self, message: discord.Message, said: Message) -> None:
         """Notes that `message` was read as `said`, and handed on."""
         native_id = str(message.id)
-        self._known[native_id] = Known(said.address, said.conversation, message.content)
+        self._known[native_id] = Known(said.address, said.conversation, hash(message.content))
         self._known.move_to_end(native_id)
         if len(self._known) > _REMEMBERED_MESSAGES:
             self._known.popitem(last=False)
