@@ -9,6 +9,7 @@ from sqlalchemy import (
     Column,
     Date,
     Double,
+    ForeignKey,
     Index,
     Integer,
     MetaData,
@@ -111,4 +112,103 @@ erasure = Table(
     Column("workspace", String, nullable=False),
     Column("person_sha256", String, nullable=False),
     Column("rows", Integer, nullable=False),
+)
+
+# ── the console ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+# `key` is the name without case and width. Accounts are disabled, never deleted: the audit trail names them.
+account = Table(
+    "account",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("key", String, nullable=False),
+    Column("name", String, nullable=False),
+    Column("role", String, nullable=False),
+    Column("active", Boolean, nullable=False),
+    Column("password_hash", String, nullable=False),  # "" where there is none
+    Column("created_at", Double, nullable=False),
+    Index("account_key", "key", unique=True),
+)
+
+# A login at an OIDC provider and the account that it opens.
+account_identity = Table(
+    "account_identity",
+    metadata,
+    Column("issuer", String, primary_key=True),
+    Column("subject", String, primary_key=True),
+    Column("account_id", String, ForeignKey("account.id"), nullable=False),
+    Index("account_identity_account", "account_id"),
+)
+
+# Of sessions, tokens and links only hashes are kept: whoever reads the database cannot enter with what they find.
+console_session = Table(
+    "console_session",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("token_hash", String, nullable=False),
+    Column("account_id", String, ForeignKey("account.id"), nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("seen_at", Double, nullable=False),
+    Column("expires_at", Double, nullable=False),
+    Column("address", String, nullable=False),
+    Column("agent", String, nullable=False),
+    Index("console_session_token", "token_hash", unique=True),
+    Index("console_session_account", "account_id"),
+    Index("console_session_expires", "expires_at"),
+)
+
+api_token = Table(
+    "api_token",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("token_hash", String, nullable=False),
+    Column("account_id", String, ForeignKey("account.id"), nullable=False),
+    Column("name", String, nullable=False),
+    Column("role", String, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("used_at", Double),
+    Column("expires_at", Double, nullable=False),
+    Index("api_token_token", "token_hash", unique=True),
+    Index("api_token_account", "account_id"),
+)
+
+one_time_link = Table(
+    "one_time_link",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("token_hash", String, nullable=False),
+    Column("role", String, nullable=False),
+    Column("account_id", String, ForeignKey("account.id")),
+    Column("made_by", String, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("expires_at", Double, nullable=False),
+    Column("first", Boolean, nullable=False),
+    Index("one_time_link_token", "token_hash", unique=True),
+)
+
+# Tries at a password, by what they are counted under (hashed), and the browsers that have signed in before.
+login_throttle = Table(
+    "login_throttle",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("failures", Integer, nullable=False),
+    Column("last_at", Double, nullable=False),
+    Index("login_throttle_last", "last_at"),
+)
+
+# The hash chain of core.loop.audit. Triggers refuse to change or delete a row.
+audit_event = Table(
+    "audit_event",
+    metadata,
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("at_ms", BigInteger, nullable=False),
+    Column("actor", String, nullable=False),
+    Column("action", String, nullable=False),
+    Column("subject", String, nullable=False),
+    Column("details", Text, nullable=False),
+    Column("prev", String, nullable=False),
+    Column("hash", String, nullable=False),
+    Index("audit_event_actor", "actor", "seq"),
+    Index("audit_event_action", "action", "seq"),
+    Index("audit_event_subject", "subject", "seq"),
 )

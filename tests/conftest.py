@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from itertools import count
 from pathlib import Path
 
 import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
 
+from storage.engine import open_engine
+from storage.migrate import migrate
 from tests.support.postgres import PostgresServer
 from tests.support.valkey import ValkeyServer
 from tests.support.valkey_groups import ValkeyCluster
@@ -60,3 +63,19 @@ def postgres_url(postgres_server: PostgresServer) -> str:
 def sqlite_url(tmp_path: Path) -> str:
     """A SQLite file that does not exist yet."""
     return f"sqlite:///{tmp_path / 'parley.db'}"
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+async def migrated_url(request: pytest.FixtureRequest) -> str:
+    """A database with our tables, once of each kind."""
+    url: str = request.getfixturevalue(f"{request.param}_url")
+    await migrate(url)
+    return url
+
+
+@pytest.fixture
+async def sql(migrated_url: str) -> AsyncIterator[AsyncEngine]:
+    """An engine on such a database."""
+    engine = open_engine(migrated_url)
+    yield engine
+    await engine.dispose()
