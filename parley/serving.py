@@ -28,7 +28,12 @@ def serve_model(settings: Settings, host: str, port: int) -> None:
         from model.serve.errors import HostStartError  # noqa: PLC0415 - with the host's extra
         from model.serve.main import HostOptions, run_host  # noqa: PLC0415
     options = HostOptions(
-        model=settings.model, engine=settings.engine, host=host, port=port, api_key=secret(settings.model_api_key)
+        model=settings.model,
+        engine=settings.engine,
+        embedder=settings.embedder,
+        host=host,
+        port=port,
+        api_key=secret(settings.model_api_key),
     )
     try:
         run_host(options, _log.info, lambda: host_tracer(settings))

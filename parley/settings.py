@@ -47,6 +47,7 @@ class Settings(BaseSettings):
     model_api_key: SecretStr | None = None
     engine: Literal["auto", "openvino", "torch"] = "auto"
     context_tokens: int = Field(default=4096, ge=256)
+    embedder: str = ""
 
     persona_file: Path | None = None
     temperature: float = Field(default=0.3, ge=0.0, le=2.0)

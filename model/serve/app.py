@@ -1,31 +1,26 @@
-"""The host's HTTP over one engine: answers in OpenAI's dialect, counts of tokens, and how the host stands."""
+"""The host's HTTP: answers and embeddings in OpenAI's dialect, counts of tokens, and how the host stands."""
 
 from __future__ import annotations
 
 import asyncio
-import hmac
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import ExitStack, aclosing, contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
-from pydantic import BaseModel
 
 from model.serve.answering import Ended, answer, bounded
+from model.serve.asking import CLIENT_GONE, authorize, read_body, traceparent
 from model.serve.bodies import ChatRequest, TokenizeRequest
 from model.serve.counting import METRICS_TYPE, Tally
 from model.serve.disconnect import EventStream, unless_gone
+from model.serve.embedding_app import embedder_cards, install_embeddings
 from model.serve.engine import Drawing, Engine
 from model.serve.problems import Problem, install_problems, problem_of
 from model.serve.replies import Reply, event
 from model.serve.service import Service
-
-MAX_BODY_BYTES = 4 * 1024 * 1024
-_CLIENT_GONE = 499  # nobody reads it; the access log shows it
-
-Body = TypeVar("Body", bound=BaseModel)
 
 
 def make_app(service: Service, api_key: str = "") -> FastAPI:
@@ -36,10 +31,12 @@ def make_app(service: Service, api_key: str = "") -> FastAPI:
     """
     app = FastAPI(title="Parley model host", docs_url=None, redoc_url=None, openapi_url=None)
     install_problems(app)
+    install_embeddings(app, service, api_key)
 
     @app.get("/health")
     async def health() -> Response:
         state = {"status": service.status, "model": service.model, "open": service.open}
+        state |= {"embedder": service.embedding.model, "embedder_status": service.embedding.state}
         if service.engine is not None:
             info = service.engine.info
             state |= {"engine": info.engine, "device": info.device, "running": info.running}
@@ -53,22 +50,23 @@ def make_app(service: Service, api_key: str = "") -> FastAPI:
 
     @app.get("/metrics")
     async def metrics(request: Request) -> Response:
-        _authorize(request, api_key)
+        authorize(request, api_key)
         return Response(service.counts.page(service.now), headers={"Content-Type": METRICS_TYPE})
 
     @app.get("/v1/models")
     async def models(request: Request) -> Response:
-        _authorize(request, api_key)
+        authorize(request, api_key)
         engine = service.ready_engine()
         card = {"id": service.model, "object": "model", "created": 0, "owned_by": "parley", "version": service.version}
         card |= {"max_model_len": engine.info.context_tokens}
-        return JSONResponse({"object": "list", "data": [card]})
+        # The one that answers comes first: whoever names no model takes that.
+        return JSONResponse({"object": "list", "data": [card, *embedder_cards(service.embedding)]})
 
     @app.post("/tokenize")
     async def tokenize(request: Request) -> Response:
-        _authorize(request, api_key)
+        authorize(request, api_key)
         engine = service.ready_engine()
-        body = await _read(request, TokenizeRequest)
+        body = await read_body(request, TokenizeRequest)
         _check_model(service, body.model)
         tokens = await asyncio.to_thread(_tokens, engine, body)
         limit = engine.info.context_tokens
@@ -77,16 +75,16 @@ def make_app(service: Service, api_key: str = "") -> FastAPI:
     @app.post("/v1/chat/completions")
     async def chat(request: Request) -> Response:
         with _refusals(service):
-            _authorize(request, api_key)
+            authorize(request, api_key)
             engine = service.ready_engine()
-            body = await _read(request, ChatRequest)
+            body = await read_body(request, ChatRequest)
             _check_model(service, body.model)
             messages = [message.plain() for message in body.messages]
             prompt = await asyncio.to_thread(engine.render, messages)
-            order = _Order(engine, prompt, bounded(engine, prompt, body.drawing()), body, _traceparent(request))
+            order = _Order(engine, prompt, bounded(engine, prompt, body.drawing()), body, traceparent(request))
         if not body.stream:
             whole = await unless_gone(request.receive, _whole(service, order))
-            return Response(status_code=_CLIENT_GONE) if whole is None else JSONResponse(whole)
+            return Response(status_code=CLIENT_GONE) if whole is None else JSONResponse(whole)
         events = _events(service, order)
         first = await anext(events)  # a host that is full says so with its status, not inside a stream
         return EventStream(_prepend(first, events))
@@ -178,28 +176,6 @@ def _refusals(service: Service) -> Iterator[None]:
     except Exception as error:
         service.counts.not_begun(problem_of(error).status)
         raise
-
-
-def _traceparent(request: Request) -> str:
-    return request.headers.get("traceparent", "")
-
-
-def _authorize(request: Request, api_key: str) -> None:
-    if not api_key:
-        return
-    given = request.headers.get("Authorization", "").encode()
-    if not hmac.compare_digest(given, f"Bearer {api_key}".encode()):
-        headers = {"WWW-Authenticate": "Bearer"}
-        raise Problem(401, "Incorrect API key provided; check MODEL_API_KEY.", "invalid_api_key", headers=headers)
-
-
-async def _read(request: Request, kind: type[Body]) -> Body:
-    raw = bytearray()
-    async for part in request.stream():
-        raw += part
-        if len(raw) > MAX_BODY_BYTES:
-            raise Problem(413, f"The request is larger than {MAX_BODY_BYTES:,} bytes.", "too_large")
-    return kind.model_validate_json(bytes(raw))
 
 
 def _check_model(service: Service, name: str) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import secrets
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from model.serve.engine import ChatMessage, Drawing
 
 _UNBOUNDED = 2**31 - 1
+MAX_TEXTS = 2048  # to embed with one request, as at OpenAI
 
 
 class Part(BaseModel):
@@ -92,6 +93,32 @@ class TokenizeRequest(BaseModel):
         if (self.prompt is None) == (self.messages is None):
             raise ValueError("prompt: give either prompt or messages")
         return self
+
+
+class EmbeddingRequest(BaseModel):
+    """`POST /v1/embeddings`: one text or a list of them."""
+
+    model: str = ""
+    input: list[str] = Field(min_length=1, max_length=MAX_TEXTS)
+    encoding_format: Literal["float", "base64"] = "float"
+    dimensions: int | None = None
+
+    @field_validator("input", mode="before")
+    @classmethod
+    def _texts(cls, given: Any) -> Any:
+        if isinstance(given, str):
+            return [given]
+        if isinstance(given, list) and any(isinstance(item, int | list) for item in given):
+            raise ValueError("this host embeds texts, not tokens")
+        return given
+
+    @field_validator("input")
+    @classmethod
+    def _none_is_empty(cls, texts: list[str]) -> list[str]:
+        for place, text in enumerate(texts):
+            if not text.strip():
+                raise ValueError(f"the text at {place} is empty")
+        return texts
 
 
 # Fields that would change the answer, with the values that change nothing.

@@ -17,11 +17,14 @@ from prometheus_client import (
     generate_latest,
 )
 
+from model.serve.problems import problem_of
+
 # The format that every Prometheus reads.
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 # Both proper ends of an answer; a client that went away; an engine that broke; and what was not begun: requests with a
 # mistake in them, more than may wait, and those that came before the model was there.
 OUTCOMES = ("stop", "length", "gone", "failed", "refused", "full", "not_ready")
+EMBEDDING_OUTCOMES = ("done", "gone", "failed", "refused", "full", "not_ready")
 _SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 
 
@@ -32,6 +35,18 @@ class Tally:
     said: Callable[[], None]
     drawn: Callable[[int], None]
     outcome: str = ""
+
+
+@dataclass(slots=True)
+class EmbeddingTally:
+    """One request for embeddings."""
+
+    texts: int = 0
+    tokens: int = 0
+
+    def done(self, texts: int, tokens: int) -> None:
+        """It was answered."""
+        self.texts, self.tokens = texts, tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +72,19 @@ class Counts:
         )
         self._first = _histogram("time_to_first_token", "From a request to the first text of its answer.", registry)
         self._answer = _histogram("answer", "From a request to the proper end of its answer.", registry)
+        self._embeddings = Counter(
+            "parley_host_embedding_requests", "Requests for embeddings.", ["outcome"], registry=registry
+        )
+        self._embedded_texts = Counter("parley_host_embedded_texts", "Texts embedded.", registry=registry)
+        self._embedded_tokens = Counter("parley_host_embedded_tokens", "Tokens of these.", registry=registry)
+        self._embedding = _histogram("embedding", "From a request for embeddings to its answer.", registry)
         self._ready = Gauge("parley_host_ready", "Whether the model is loaded and well.", registry=registry)
         self._underway = Gauge("parley_host_underway", "Answers that the engine works at.", registry=registry)
         self._waiting = Gauge("parley_host_waiting", "Answers that wait for the engine.", registry=registry)
         for outcome in OUTCOMES:  # of a count that appears with its first event, a rate misses that event
             self._requests.labels(outcome)
+        for outcome in EMBEDDING_OUTCOMES:
+            self._embeddings.labels(outcome)
 
     @contextmanager
     def answer(self, prompt_tokens: int) -> Iterator[Tally]:
@@ -88,10 +111,27 @@ class Counts:
             if tally.outcome:
                 self._answer.observe(time.perf_counter() - began)
 
+    @contextmanager
+    def embedding(self) -> Iterator[EmbeddingTally]:
+        """Counts the request for embeddings that the block answers."""
+        began = time.perf_counter()
+        tally = EmbeddingTally()
+        outcome = "gone"
+        try:
+            yield tally
+        except Exception as error:
+            outcome = _outcome(problem_of(error).status)
+            raise
+        finally:
+            self._embeddings.labels("done" if tally.texts else outcome).inc()
+            self._embedded_texts.inc(tally.texts)
+            self._embedded_tokens.inc(tally.tokens)
+            if tally.texts:
+                self._embedding.observe(time.perf_counter() - began)
+
     def not_begun(self, status: int) -> None:
         """A request was answered with the HTTP `status` of a problem."""
-        outcome = {429: "full", 503: "not_ready"}.get(status, "failed" if status >= 500 else "refused")
-        self._requests.labels(outcome).inc()
+        self._requests.labels(_outcome(status)).inc()
 
     def page(self, now: Now) -> bytes:
         """All counts in Prometheus' text format."""
@@ -99,6 +139,11 @@ class Counts:
         self._underway.set(now.underway)
         self._waiting.set(now.waiting)
         return generate_latest(self._registry)
+
+
+def _outcome(status: int) -> str:
+    """What a problem with the HTTP `status` is counted as."""
+    return {429: "full", 503: "not_ready"}.get(status, "failed" if status >= 500 else "refused")
 
 
 def _histogram(name: str, what: str, registry: CollectorRegistry) -> Histogram:

@@ -4,6 +4,7 @@ ServeError
 ├── HostStartError   the host cannot start; one line that names the setting and the remedy
 ├── BadPrompt        the chat template does not take these messages
 ├── ContextOverflow  the prompt leaves no room for an answer
+├── TooManyTexts     more texts wait to be embedded than may
 └── EngineFailed     the engine broke while it answered
 """
 
@@ -32,6 +33,14 @@ class ContextOverflow(ServeError):
         )
         self.prompt_tokens = prompt_tokens
         self.context_tokens = context_tokens
+
+
+class TooManyTexts(ServeError):
+    """More texts would wait to be embedded than `limit`."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"More than {limit:,} texts are waiting to be embedded; ask again later, or for fewer.")
+        self.limit = limit
 
 
 class EngineFailed(ServeError):

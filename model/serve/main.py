@@ -1,4 +1,4 @@
-"""Starts the model host in this process: one model, one engine, one HTTP server."""
+"""Starts the model host in this process: a model with its engine, an embedder beside it, one HTTP server."""
 
 from __future__ import annotations
 
@@ -18,8 +18,11 @@ import uvicorn
 from model.fitness import Fitness, inspect_model
 from model.serve.app import make_app
 from model.serve.choose import Choice, choose_engine, load_engine, look_around
+from model.serve.embedder import load_embedder
+from model.serve.embedding_desk import EmbeddingDesk
+from model.serve.embedding_model import EmbeddingModel, NoEmbeddings, find_embedder
 from model.serve.errors import HostStartError
-from model.serve.service import NoSpans, Service, Spans
+from model.serve.service import Embedding, NoSpans, Service, Spans
 from model.wheel import is_pinned, wheel_model
 
 # Called with the name of what happened, and its fields: a structlog logger's `info` fits.
@@ -32,18 +35,35 @@ _FINGERPRINT_BYTES = 16 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class HostOptions:
-    """What to serve, and where. `model` "" means the small model from its wheel; `port` 0 takes a free one.
+    """What to serve, and where. `model` "" means the small model from its wheel, and so does `embedder`, which may be
+    `off`; `port` 0 takes a free one.
 
     `max_waiting` answers may wait beside those under way; more get 429. At a stop, answers under way have `drain_s`.
     """
 
     model: str = ""
     engine: str = "auto"
+    embedder: str = ""
     host: str = "127.0.0.1"
     port: int = 8010
     api_key: str = ""
     max_waiting: int = 32
     drain_s: int = 30
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What is to be loaded."""
+
+    fitness: Fitness
+    choice: Choice
+    embedder: EmbeddingModel | NoEmbeddings
+
+    @property
+    def embedding(self) -> Embedding:
+        if isinstance(self.embedder, NoEmbeddings):
+            return Embedding(why=self.embedder.why)
+        return Embedding(self.embedder.name, self.embedder.version, state="loading")
 
 
 @contextlib.asynccontextmanager
@@ -63,8 +83,9 @@ def run_host(options: HostOptions, log: Log, tracing: Tracing = no_tracing) -> N
     fitness = find_model(options.model)
     choice = choose_engine(options.engine, fitness, look_around())
     log("engine chosen", engine=choice.engine, why=choice.why, model=fitness.name)
+    plan = _Plan(fitness, choice, find_embedder(options.embedder))
     with _listening(options) as listener:
-        asyncio.run(_traced(tracing, lambda spans: _serve(options, fitness, choice, listener, log, spans)))
+        asyncio.run(_traced(tracing, lambda spans: _serve(options, plan, listener, log, spans)))
 
 
 def find_model(model: str) -> Fitness:
@@ -90,11 +111,9 @@ async def _traced(tracing: Tracing, work: Callable[[Spans], Awaitable[None]]) ->
         await work(spans)
 
 
-async def _serve(
-    options: HostOptions, fitness: Fitness, choice: Choice, listener: socket.socket, log: Log, spans: Spans
-) -> None:
-    version = await asyncio.to_thread(_fingerprint, fitness)
-    service = Service(fitness.name, version, options.max_waiting, spans=spans)
+async def _serve(options: HostOptions, plan: _Plan, listener: socket.socket, log: Log, spans: Spans) -> None:
+    version = await asyncio.to_thread(_fingerprint, plan.fitness)
+    service = Service(plan.fitness.name, version, options.max_waiting, spans=spans, embedding=plan.embedding)
     config = uvicorn.Config(
         make_app(service, options.api_key),
         log_config=None,
@@ -107,7 +126,7 @@ async def _serve(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, server.stop)
     log("host listening", url=f"http://{options.host}:{listener.getsockname()[1]}/v1")
-    loading = asyncio.create_task(_load(service, choice, fitness, server, log))
+    loading = asyncio.create_task(_load_all(service, plan, server, log))
     try:
         await server.serve(sockets=[listener])
     finally:
@@ -115,6 +134,29 @@ async def _serve(
     if service.load_error:
         raise HostStartError(service.load_error)
     log("host stopped")
+
+
+async def _load_all(service: Service, plan: _Plan, server: _Server, log: Log) -> None:
+    await _load(service, plan.choice, plan.fitness, server, log)
+    if not service.load_error:
+        await _load_embedder(service.embedding, plan, log)
+
+
+async def _load_embedder(embedding: Embedding, plan: _Plan, log: Log) -> None:
+    """Loads the embedder, last: people wait for answers. Without it the host answers all the same."""
+    if isinstance(plan.embedder, NoEmbeddings):
+        log("no embeddings", why=plan.embedder.why)
+        return
+    begun = asyncio.get_running_loop().time()
+    try:
+        embedder = await asyncio.to_thread(load_embedder, plan.choice.engine, plan.embedder)
+    except Exception as error:  # whatever a library throws at a broken model, the operator gets one line
+        embedding.state = "failed"
+        log("embedder failed", why=str(error) or type(error).__name__)
+        return
+    embedding.desk, embedding.state = EmbeddingDesk(embedder), "ready"
+    took_s = round(asyncio.get_running_loop().time() - begun, 1)
+    log("embedder ready", model=plan.embedder.name, engine=embedder.info.engine, took_s=took_s)
 
 
 async def _load(service: Service, choice: Choice, fitness: Fitness, server: _Server, log: Log) -> None:
@@ -135,8 +177,10 @@ async def _load(service: Service, choice: Choice, fitness: Fitness, server: _Ser
 
 
 async def _unload(service: Service, loading: asyncio.Task[None]) -> None:
-    # A load under way cannot be broken off: its thread is waited for, and its engine closed.
+    # A load under way cannot be broken off: its thread is waited for, and what it loaded is closed.
     await loading
+    if service.embedding.desk is not None:
+        await asyncio.to_thread(service.embedding.desk.close)
     if service.engine is not None:
         await asyncio.to_thread(service.engine.close)
 

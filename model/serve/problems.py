@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
-from model.serve.errors import BadPrompt, ContextOverflow
+from model.serve.errors import BadPrompt, ContextOverflow, TooManyTexts
 
 
 class Problem(Exception):
@@ -48,10 +48,7 @@ def problem_of(error: Exception) -> Problem:
         return _invalid(error)
     if isinstance(error, HTTPException):
         return Problem(error.status_code, str(error.detail), headers=error.headers)
-    if isinstance(error, BadPrompt):
-        return Problem(400, str(error), "invalid_prompt", "messages")
-    # What happened inside is for the log, not for clients.
-    return Problem(500, "Something went wrong in the model host; its log says what.", "internal_error")
+    return _of_engine(error)
 
 
 def install_problems(app: FastAPI) -> None:
@@ -60,8 +57,17 @@ def install_problems(app: FastAPI) -> None:
     async def respond(_: Request, error: Exception) -> JSONResponse:
         return problem_of(error).response()
 
-    for kind in (Problem, ContextOverflow, BadPrompt, ValidationError, HTTPException, Exception):
+    for kind in (Problem, ContextOverflow, BadPrompt, TooManyTexts, ValidationError, HTTPException, Exception):
         app.add_exception_handler(kind, respond)
+
+
+def _of_engine(error: Exception) -> Problem:
+    if isinstance(error, BadPrompt):
+        return Problem(400, str(error), "invalid_prompt", "messages")
+    if isinstance(error, TooManyTexts):
+        return Problem(429, str(error), "too_many_waiting", headers={"Retry-After": "1"})
+    # What happened inside is for the log, not for clients.
+    return Problem(500, "Something went wrong in the model host; its log says what.", "internal_error")
 
 
 def _invalid(error: ValidationError) -> Problem:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import secrets
 import time
@@ -9,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from model.serve.answering import Ended
+from model.serve.embedding_desk import Embedded, Vector
 
 
 def _new_id() -> str:
@@ -42,6 +44,23 @@ class Reply:
     def _head(self, kind: str) -> dict[str, Any]:
         head = {"id": self.id, "object": kind, "created": self.created, "model": self.model}
         return head | {"system_fingerprint": self.version}
+
+
+def embeddings(model: str, version: str, embedded: Embedded, encoding: str) -> dict[str, Any]:
+    """Vectors in OpenAI's shape, with what it has no words for: the model's version, and which texts were cut."""
+    data = [
+        {"object": "embedding", "index": place, "embedding": _encoded(vector, encoding)}
+        for place, vector in enumerate(embedded.vectors)
+    ]
+    counts = {"prompt_tokens": embedded.tokens, "total_tokens": embedded.tokens}
+    head = {"object": "list", "model": model, "version": version, "truncated": embedded.cut}
+    return head | {"data": data, "usage": counts}
+
+
+def _encoded(vector: Vector, encoding: str) -> str | list[float]:
+    if encoding == "base64":
+        return base64.b64encode(vector.astype("<f4").tobytes()).decode()
+    return [float(number) for number in vector]
 
 
 def usage(ended: Ended) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""What one host serves: its model, the engine once it is loaded, and the places for answers at it."""
+"""What one host serves: its models, their engines once they are loaded, and the places for answers."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from model.serve.counting import Counts, Now
+from model.serve.embedding_desk import EmbeddingDesk
 from model.serve.engine import Engine
 from model.serve.problems import Problem
 
@@ -28,6 +29,27 @@ class NoSpans:
 
 
 @dataclass(slots=True)
+class Embedding:
+    """The embedding model that is served beside the other; `why` says why there is none."""
+
+    model: str = ""
+    version: str = ""
+    desk: EmbeddingDesk | None = None
+    state: Literal["off", "loading", "ready", "failed"] = "off"
+    why: str = ""
+
+    def ready_desk(self) -> EmbeddingDesk:
+        """Where texts are embedded. Raises Problem while that cannot be."""
+        if self.desk is not None:
+            return self.desk
+        if self.state == "loading":
+            raise Problem(503, "The embedding model is loading; ask again soon.", "loading", headers=_later(1))
+        if self.state == "failed":
+            raise Problem(503, "The embedding model has failed; the host's log says why.", "failed")
+        raise Problem(404, f"This host embeds no texts ({self.why}).", "model_not_found", "model")
+
+
+@dataclass(slots=True)
 class Service:
     """What the host serves: the model's name, and the engine once it is loaded; `open` answers are under way."""
 
@@ -37,6 +59,7 @@ class Service:
     keep_alive_s: float = 10.0
     engine: Engine | None = None
     load_error: str = ""
+    embedding: Embedding = field(default_factory=Embedding)
     open: int = 0
     counts: Counts = field(default_factory=Counts)
     spans: Spans = field(default_factory=NoSpans)

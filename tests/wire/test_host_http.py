@@ -16,7 +16,7 @@ from core.chat.errors import HostRefused, HostUnavailable, PromptTooLong
 from core.chat.interaction import PromptMessage, Sampling
 from core.chat.ports import Finish, Piece
 from model.client import HttpModelHost
-from model.serve.app import MAX_BODY_BYTES
+from model.serve.asking import MAX_BODY_BYTES
 from model.serve.engine import ChatMessage
 from tests.support.host_harness import Running, running
 

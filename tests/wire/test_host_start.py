@@ -21,7 +21,8 @@ from tests.support.tiny_model import make_bert_folder, make_tiny_llama
 PROGRAM = """
 import sys
 from model.serve.main import HostOptions, run_host
-options = HostOptions(model=sys.argv[1], engine=sys.argv[2], port=0, api_key="k")
+model, engine, embedder = sys.argv[1:]
+options = HostOptions(model=model, engine=engine, embedder=embedder, port=0, api_key="k")
 run_host(options, lambda event, **fields: print(event, fields.get("url", ""), flush=True))
 """
 
@@ -71,6 +72,42 @@ def test_model_that_no_engine_can_load_ends_the_host_with_one_line(tmp_path: Pat
     assert "\n" not in str(caught.value)
 
 
+def test_missing_embedder_is_told_by_its_setting(tmp_path: Path) -> None:
+    with pytest.raises(HostStartError, match=r"EMBEDDER=.*nowhere.*config\.json"):
+        start(embedder=str(tmp_path / "nowhere"))
+
+
+def test_embedder_without_its_weights_is_told_before_anything_is_loaded(tmp_path: Path) -> None:
+    folder = make_bert_folder(tmp_path / "bert")
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+
+    with pytest.raises(HostStartError, match=r"EMBEDDER=.*cut short"):
+        start(embedder=str(folder))
+
+
+async def test_host_whose_embedder_fails_answers_all_the_same(tmp_path: Path) -> None:
+    bert = make_bert_folder(tmp_path / "bert")  # sound files that hold no BERT
+    arguments = (str(make_tiny_llama(tmp_path / "tiny")), "torch", str(bert))
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", PROGRAM, *arguments, stdout=asyncio.subprocess.PIPE
+    )
+    try:
+        url = await until(process, "embedder failed")
+        headers = {"Authorization": "Bearer k"}
+        async with aiohttp.ClientSession(headers=headers) as http:
+            body = {"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 2}
+            async with http.post(f"{url}/chat/completions", json=body) as answer:
+                answered = answer.status
+            async with http.post(f"{url}/embeddings", json={"input": "Hi"}) as embedded:
+                problem = await embedded.json()
+
+        assert (answered, embedded.status, problem["error"]["code"]) == (200, 503, "failed")
+    finally:
+        process.terminate()
+        assert await asyncio.wait_for(process.wait(), 20) == 0
+
+
 def test_port_in_use_is_told_with_the_remedy() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -96,10 +133,10 @@ def test_small_model_is_found_without_a_setting() -> None:
 async def test_stop_lets_the_answer_under_way_finish(tmp_path: Path) -> None:
     folder = make_tiny_llama(tmp_path / "tiny")
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", PROGRAM, str(folder), "torch", stdout=asyncio.subprocess.PIPE
+        sys.executable, "-c", PROGRAM, str(folder), "torch", "off", stdout=asyncio.subprocess.PIPE
     )
     try:
-        url = await until_ready(process)
+        url = await until(process, "model ready")
         body = {"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 300, "temperature": 0, "stream": True}
         headers = {"Authorization": "Bearer k"}
         async with (
@@ -119,14 +156,14 @@ async def test_stop_lets_the_answer_under_way_finish(tmp_path: Path) -> None:
             await process.wait()
 
 
-async def until_ready(process: asyncio.subprocess.Process) -> str:
-    """The address that the host prints, once its model is there."""
+async def until(process: asyncio.subprocess.Process, event: str) -> str:
+    """The address that the host prints, once it has come as far as `event`."""
     assert process.stdout is not None
     url = ""
     async with asyncio.timeout(90):
         while line := (await process.stdout.readline()).decode():
             if line.startswith("host listening"):
                 url = line.split()[-1]
-            if line.startswith("model ready"):
+            if line.startswith(event):
                 return url
     raise AssertionError("The host ended before it was ready.")
