@@ -26,11 +26,16 @@ class Wire:
     timeouts: Timeouts
     api_key: str = field(default="", repr=False)
 
-    async def ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+    async def ask(
+        self, method: str, path: str, body: Mapping[str, Any] | None = None, headers: Mapping[str, str] | None = None
+    ) -> Any:
         """The JSON that a small request brings. Raises HostUnavailable and HostRefused."""
         url = self.root + path
         with translated(url):
-            async with asyncio.timeout(self.timeouts.ask_s), self._request(method, url, body, {}) as response:
+            async with (
+                asyncio.timeout(self.timeouts.ask_s),
+                self._request(method, url, body, headers or {}) as response,
+            ):
                 text = await response.text(errors="replace")
         if response.status != 200:
             raise translate(response.status, text, self.root, response.headers.get("Retry-After"))

@@ -7,7 +7,6 @@ import base64
 import io
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import aiohttp
@@ -18,22 +17,9 @@ import pytest
 from model.serve.bodies import MAX_TEXTS
 from model.serve.embedding_desk import EmbeddingDesk
 from model.serve.service import Embedding
+from tests.support.embedding_harness import embedding
 from tests.support.host_harness import Running, running
 from tests.support.scripted_embedder import WIDTH, ScriptedEmbedder, word_vector
-
-
-@asynccontextmanager
-async def embedding(
-    embedder: ScriptedEmbedder | None = None, api_key: str = "", max_waiting: int = 100
-) -> AsyncIterator[Running]:
-    embedder = embedder or ScriptedEmbedder()
-    desk = EmbeddingDesk(embedder, max_waiting)
-    try:
-        async with running(api_key, embedding=Embedding("minilm", "v7", desk, "ready")) as host:
-            yield host
-    finally:
-        embedder.gate.set()
-        desk.close()
 
 
 @pytest.fixture
