@@ -1,4 +1,4 @@
-"""What can go wrong around the console's accounts and its audit trail.
+"""What can go wrong around the console's accounts, its audit trail and reviews.
 
 AccessError (a ParleyError)
 ├── BadName          a name that no account can have
@@ -8,6 +8,13 @@ AccessError (a ParleyError)
 ├── LastAdmin        without this account nobody could manage the others
 ├── AlreadyAdmin     the first admin's link was used, or another admin exists
 └── AlreadyTied      this login at the provider belongs to another account
+
+ReviewError (a ParleyError)
+├── BadReview         what was handed in does not fit its verdict
+├── NotAllowed        the item's state does not allow this step
+├── NotYours          somebody else has claimed the item, or the claim ran out
+├── ChangedMeanwhile  the item is not any more as it was read
+└── NoSuchItem        there is no such item
 """
 
 from __future__ import annotations
@@ -45,3 +52,27 @@ class AlreadyAdmin(AccessError):
 
 class AlreadyTied(AccessError):
     """The login at the provider belongs to another account."""
+
+
+class ReviewError(ParleyError):
+    """A step in review that is refused; the text is for whoever asked for it."""
+
+
+class BadReview(ReviewError):
+    """What was handed in does not fit its verdict, or is too long."""
+
+
+class NotAllowed(ReviewError):
+    """The item's state does not allow this step."""
+
+
+class NotYours(ReviewError):
+    """Somebody else has claimed the item, or the claim ran out."""
+
+
+class ChangedMeanwhile(ReviewError):
+    """The item is not any more as it was when it was read."""
+
+
+class NoSuchItem(ReviewError):
+    """There is no such item, or it was erased."""
