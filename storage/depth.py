@@ -9,6 +9,8 @@ from storage.connections import Client
 from storage.keys import Keys
 from storage.script import Script
 
+_STREAMS = ("ready", "log", "feedback", "log-dead", "feedback-dead", "inbox-dead")
+
 
 class RedisDepth:
     """Depth of `core.chat.ports`; ages by the server's clock, a conversation's since it got the ticket it has now."""
@@ -24,6 +26,6 @@ class RedisDepth:
         return Backlog(sum(tickets), max(waits_ms) / 1000, sum(unlogged), max(unlogged_ms) / 1000, sum(dead))
 
     async def _of_shard(self, shard: int) -> tuple[int, int, int, int, int]:
-        keys = [self._keys.of_shard(shard, kind) for kind in ("ready", "log", "log-dead", "inbox-dead")]
+        keys = [self._keys.of_shard(shard, kind) for kind in _STREAMS]
         tickets, waits_ms, unlogged, unlogged_ms, dead = await self._backlog(keys, [])
         return int(tickets), int(waits_ms), int(unlogged), int(unlogged_ms), int(dead)

@@ -23,7 +23,7 @@ class Keys:
         return zlib.crc32(str(conversation).encode()) % self.shards
 
     def of_shard(self, shard: int, kind: str) -> str:
-        """A key that a whole shard shares: `ready`, `epoch`, `log`, `log-dead`, `inbox-dead`."""
+        """A key that a whole shard shares: `ready`, `epoch`, `log`, `feedback`, `log-dead`, `inbox-dead` and so on."""
         return f"{self.prefix}:{{s{shard}}}:{kind}"
 
     def beside(self, conversation: Conversation, kind: str) -> str:
@@ -31,7 +31,7 @@ class Keys:
         return self.of_shard(self.shard(conversation), kind)
 
     def of(self, conversation: Conversation, kind: str) -> str:
-        """A conversation's own key: `inbox`, `history`, `owner`, `known`."""
+        """A conversation's own key: `inbox`, `history`, `owner`, `known`, `verdicts`."""
         return f"{self.beside(conversation, kind)}:{conversation}"
 
     def seen(self, conversation: Conversation, message_id: str) -> str:
@@ -49,6 +49,10 @@ class Keys:
     def post(self, platform: str, post_id: str) -> str:
         """Leads from a post of ours to its conversation; in a slot of its own, for a reader knows no conversation."""
         return f"{self.prefix}:post:{platform}:{post_id}"
+
+    def answer(self, platform: str, post_id: str) -> str:
+        """Leads from a post of ours to the answer that it shows; beside `post`, whose value older versions read."""
+        return f"{self.prefix}:answer:{platform}:{post_id}"
 
     def feed(self, conversation: Conversation) -> str:
         """The feed of a conversation."""

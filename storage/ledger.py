@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from core.chat.interaction import Interaction, PromptMessage, Sampling
 from core.chat.message import Conversation, Outcome
+from core.loop.feedback import Feedback, Reason, Source, Verdict
 from storage.engine import WRITES, in_our_words
 from storage.tables import erasure, feedback, interaction, interaction_speaker, interaction_text
 
@@ -59,6 +60,23 @@ class SqlLedger:
                 await _add(connection, interaction, [_row(each) for each in cleaned])
                 await _add(connection, interaction_text, [_text_row(each) for each in cleaned])
                 await _add(connection, interaction_speaker, [row for each in cleaned for row in _speaker_rows(each)])
+
+    async def record_feedback(self, said: Sequence[Feedback]) -> None:
+        """See `Ledger.record_feedback`; texts are cleaned as in `record`."""
+        if not said:
+            return
+        rows = [_feedback_row(_clean(each)) for each in said]
+        rows.sort(key=lambda row: (row["day"], row["turn_id"], row["id"]))
+        with in_our_words():
+            async with self._writer.begin() as connection:
+                await _add(connection, feedback, rows)
+
+    async def feedback_on(self, turn_id: str) -> list[Feedback]:
+        """See `Ledger.feedback_on`."""
+        query = select(feedback).where(feedback.c.turn_id == _clean_text(turn_id)).order_by(feedback.c.at)
+        with in_our_words():
+            async with self._engine.connect() as connection:
+                return [_feedback(row) for row in await connection.execute(query)]
 
     async def find(self, turn_id: str) -> Interaction | None:
         """See `Ledger.find`."""
@@ -124,6 +142,27 @@ def _speaker_rows(item: Interaction) -> list[dict[str, Any]]:
     where = {"platform": item.conversation.platform, "workspace": item.conversation.workspace}
     people = {item.person_id, *(message.person_id for message in item.messages)} - {""}
     return [{**where, "person_id": person, "day": item.day, "turn_id": item.turn_id} for person in sorted(people)]
+
+
+def _feedback_row(said: Feedback) -> dict[str, Any]:
+    same = {name: getattr(said, name) for name in _SAME_FEEDBACK}
+    where = {"platform": said.conversation.platform, "workspace": said.conversation.workspace}
+    return {**same, **where, "conversation": str(said.conversation), "day": said.day}
+
+
+def _feedback(row: Row[Any]) -> Feedback:
+    found = dict(row._mapping)  # noqa: SLF001  # SQLAlchemy's public name for it
+    fields = {name: found[name] for name in _SAME_FEEDBACK}
+    closed = {
+        "verdict": Verdict(found["verdict"]),
+        "source": Source(found["source"]),
+        "reason": Reason(found["reason"]),
+        "conversation": Conversation.parse(found["conversation"]),
+    }
+    return Feedback(**{**fields, **closed})
+
+
+_SAME_FEEDBACK = [name for name in Feedback.__dataclass_fields__ if name != "conversation"]
 
 
 def _whole() -> Select[Any]:

@@ -1,10 +1,15 @@
-"""The log stream in Redis: the outbox between the mailbox, which fills it with each commit, and the ledger."""
+"""The log stream in Redis: the outbox between the mailbox, which fills it with each commit, and the ledger.
+
+Feedback has a stream of its own beside it: log writers of earlier versions, which may run beside this one for a while,
+would take it for interactions that they cannot read, and bury it.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections.abc import Sequence
+from typing import Literal
 
 from core.chat.ports import LogEntry
 from storage.connections import BLOCK_S, Client, ask, to_its_end
@@ -13,12 +18,15 @@ from storage.script import Script
 from storage.streams import Entry, read_new, read_overdue
 
 WRITER_LEASE_S = 30.0
+Stream = Literal["log", "feedback"]
+Kind = Literal["interaction", "feedback"]
+_KINDS: dict[Stream, Kind] = {"log": "interaction", "feedback": "feedback"}
 # Entries of dead writers are looked for this often, or each time when their lease is shorter.
 _LOOK_S = 1.0
 
 
 class RedisLogStream:
-    """LogStream of `core.chat.ports`; an entry's id is `<shard>:<id in the stream>`. Raises StoreUnavailable.
+    """LogStream of `core.chat.ports`; an entry's id is `<shard>/<stream>:<id there>`. Raises StoreUnavailable.
 
     An entry that was read and is not `done` after `lease_s` is given to the next writer that reads.
     """
@@ -52,20 +60,24 @@ class RedisLogStream:
 
     async def done(self, ids: Sequence[str]) -> None:
         """See `LogStream.done`. Ids that are gone already are passed over."""
-        by_shard: dict[str, list[str]] = {}
+        by_stream: dict[str, list[str]] = {}
         for id_ in ids:
-            shard, _, entry = id_.partition(":")
-            by_shard.setdefault(shard, []).append(entry)
-        for shard, entries in by_shard.items():
-            key = self._keys.of_shard(int(shard), "log")
+            key, entry = self._whereabouts(id_)
+            by_stream.setdefault(key, []).append(entry)
+        for key, entries in by_stream.items():
             await ask(self._client.xack(key, WRITERS, *entries))
             await ask(self._client.xdel(key, *entries))
 
     async def bury(self, entry: LogEntry, reason: str) -> None:
-        """See `LogStream.bury`; the dead letters are the stream `log-dead` of the entry's shard."""
-        shard, _, id_ = entry.id.partition(":")
-        keys = [self._keys.of_shard(int(shard), kind) for kind in ("log", "log-dead")]
-        await self._bury(keys, [WRITERS, id_, entry.text, reason])
+        """See `LogStream.bury`; the dead letters are the stream `log-dead` or `feedback-dead` of the entry's shard."""
+        key, id_ = self._whereabouts(entry.id)
+        await self._bury([key, f"{key}-dead"], [WRITERS, id_, entry.text, reason, entry.kind])
+
+    def _whereabouts(self, id_: str) -> tuple[str, str]:
+        """The key of the stream that holds an entry, and the entry's id there."""
+        place, _, entry = id_.partition(":")
+        shard, _, stream = place.partition("/")
+        return self._keys.of_shard(int(shard), stream), entry
 
     async def _look(self, writer: str, max_rows: int, wait_s: float) -> list[LogEntry]:
         """What is there, else what comes first; in a cluster no single call can wait on all shards."""
@@ -80,22 +92,39 @@ class RedisLogStream:
         also_overdue = time.monotonic() - self._looked_at >= min(_LOOK_S, self._lease_ms / 2000)
         if also_overdue:
             self._looked_at = time.monotonic()
-        found: list[LogEntry] = []
+        # Feedback is rare, so it is looked for where there is nothing else to do; but answers without end must not keep
+        # it waiting.
+        found = await self._feedback(writer, max_rows, also_overdue=True) if also_overdue else []
         for shard in range(self._keys.shards):
             if also_overdue and len(found) < max_rows:
                 found += await self._overdue(shard, writer, max_rows - len(found))
             if len(found) < max_rows:
                 found += await self._new(shard, writer, max_rows - len(found), 0.0)
+        if not found and not also_overdue:
+            found = await self._feedback(writer, max_rows, also_overdue=False)
         return found
 
-    async def _overdue(self, shard: int, writer: str, max_rows: int) -> list[LogEntry]:
-        key = self._keys.of_shard(shard, "log")
-        return _entries(shard, await read_overdue(self._client, key, WRITERS, writer, max_rows, self._lease_ms))
+    async def _feedback(self, writer: str, max_rows: int, *, also_overdue: bool) -> list[LogEntry]:
+        found: list[LogEntry] = []
+        for shard in range(self._keys.shards):
+            if also_overdue and len(found) < max_rows:
+                found += await self._overdue(shard, writer, max_rows - len(found), "feedback")
+            if len(found) < max_rows:
+                found += await self._new(shard, writer, max_rows - len(found), 0.0, "feedback")
+        return found
 
-    async def _new(self, shard: int, writer: str, max_rows: int, block_s: float) -> list[LogEntry]:
-        key = self._keys.of_shard(shard, "log")
-        return _entries(shard, await read_new(self._blocking, key, WRITERS, writer, max_rows, block_s))
+    async def _overdue(self, shard: int, writer: str, max_rows: int, stream: Stream = "log") -> list[LogEntry]:
+        key = self._keys.of_shard(shard, stream)
+        claimed = await read_overdue(self._client, key, WRITERS, writer, max_rows, self._lease_ms)
+        return _entries(shard, stream, claimed)
+
+    async def _new(
+        self, shard: int, writer: str, max_rows: int, block_s: float, stream: Stream = "log"
+    ) -> list[LogEntry]:
+        key = self._keys.of_shard(shard, stream)
+        return _entries(shard, stream, await read_new(self._blocking, key, WRITERS, writer, max_rows, block_s))
 
 
-def _entries(shard: int, entries: list[Entry]) -> list[LogEntry]:
-    return [LogEntry(f"{shard}:{id_}", fields["interaction"]) for id_, fields in entries]
+def _entries(shard: int, stream: Stream, entries: list[Entry]) -> list[LogEntry]:
+    kind = _KINDS[stream]
+    return [LogEntry(f"{shard}/{stream}:{id_}", fields[kind], kind) for id_, fields in entries]

@@ -193,24 +193,29 @@ class RedisMailbox:
         """See `Tickets.commit`. The same turn again under the same claim changes nothing, and is True again."""
         conversation = claim.conversation
         posts = [self._keys.post(conversation.platform, post) for post in commit.posts]
+        answers = [self._keys.answer(conversation.platform, post) for post in commit.posts]
+        answer = codec.dump(commit.answered) if commit.answered else ""
         if isinstance(self._client, RedisCluster):
             # They lie in other slots. Before the script, for a commit that is refused leaves nothing wrong behind.
-            await self._lead_back(posts, conversation)
-            posts = []
+            await self._lead_back({post: str(conversation) for post in posts})
+            await self._lead_back({key: answer for key in answers if answer})
+            posts, answers = [], []
         keys = [
             *self._of(conversation, "owner", "inbox", "history"),
             self._keys.beside(conversation, "log"),
             self._keys.of(conversation, "known"),
             self._keys.seen(conversation, commit.turn_id),
             *posts,
+            *answers,
         ]
         args: list[str | int | float] = [claim.epoch, commit.turn_id, -1 if commit.clear else commit.drop]
         args += [self._history_s, codec.dump(commit.interaction) if commit.interaction else ""]
         args += [int(commit.withdrawn), json.dumps(commit.posts), SEEN_S, str(conversation)]
+        args += [answer, -1 if commit.place is None else commit.place]
         return bool(await self._commit(keys, [*args, *(codec.dump(turn) for turn in commit.append)]))
 
-    async def _lead_back(self, posts: list[str], conversation: Conversation) -> None:
-        sets = [self._client.set(post, str(conversation), ex=self._history_s) for post in posts]
+    async def _lead_back(self, values: dict[str, str]) -> None:
+        sets = [self._client.set(key, value, ex=self._history_s) for key, value in values.items()]
         await asyncio.gather(*(ask(each) for each in sets))
 
     async def committed_posts(self, conversation: Conversation, turn_id: str) -> tuple[str, ...] | None:

@@ -10,6 +10,7 @@ from dataclasses import replace
 import structlog
 
 from core.chat import lines
+from core.chat.again import Replaced, replaced_in
 from core.chat.delivery import Delivery
 from core.chat.errors import AnswerBroken, DeliveryFailed, HostError, HostRefused, HostUnavailable, PromptTooLong
 from core.chat.holding import Halt
@@ -17,7 +18,7 @@ from core.chat.kit import Answerer, Attempt, Interrupted
 from core.chat.message import Message, Outcome
 from core.chat.ports import Commit, Draft, Finish, Mail, ModelInfo, Piece
 from core.chat.prompt import Budget, Prompt, TooLong, build_prompt, spoken
-from core.chat.record import Outcomes, commit_of, seed_of, withdrawal
+from core.chat.record import Outcomes, commit_of, seed_of, was_said, withdrawal
 
 _log = structlog.get_logger(__name__)
 
@@ -34,14 +35,29 @@ async def answer(mail: Mail, kit: Answerer, attempt: Attempt) -> Commit:
         mail = replace(mail, message=replace(mail.message, trace=trace))
         if mail.withdrawn:
             return await _withdraw(mail, kit, attempt, draft)
-        return await _answer(mail, kit, attempt, draft)
+        if mail.message.kind != "again":
+            return await _answer(mail, kit, attempt, draft, None)
+        if replaced := replaced_in(mail):
+            return await _answer(replaced.mail, kit, attempt, draft, replaced)
+        return await _keep(mail, kit, attempt)
 
 
-async def _answer(mail: Mail, kit: Answerer, attempt: Attempt, draft: Draft) -> Commit:
+async def _keep(mail: Mail, kit: Answerer, attempt: Attempt) -> Commit:
+    """Another answer was asked for to a question that is forgotten: what people see stays, and they are told why."""
+    attempt.check()
+    state = Outcomes(started_at=kit.now(), outcome=Outcome.REFUSED, error="the question is no longer in the history")
+    try:
+        await kit.couriers[mail.message.conversation.platform].notice(mail.message, lines.FORGOTTEN)
+    except DeliveryFailed as error:
+        _log.warning("line_not_delivered", turn=mail.message.id, reason=str(error))
+    return commit_of(mail.message, kit, state, ())
+
+
+async def _answer(mail: Mail, kit: Answerer, attempt: Attempt, draft: Draft, replaced: Replaced | None) -> Commit:
     message, halt = mail.message, attempt.halt
     delivery = Delivery(draft, lambda: _intend(kit, attempt), attempt.check, lambda: kit.reach("posted"))
     delivery.start()
-    state = Outcomes(started_at=kit.now())
+    state = Outcomes(started_at=kit.now(), replaced=replaced)
     if mail.stop_requested:
         halt.ask("stop")
     try:
@@ -209,6 +225,8 @@ def _too_long(state: Outcomes, error: PromptTooLong) -> str:
 
 
 def _final_text(state: Outcomes) -> str:
+    if state.replaced is not None and not was_said(state):
+        return "\n\n".join((state.replaced.answer.text, f"({lines.NO_OTHER})"))
     return "\n\n".join(part for part in (state.text.strip(), state.line) if part)
 
 

@@ -140,6 +140,9 @@ class Attendant:
             return
         attempt.check()
         try:
+            if mail.message.kind == "again":  # the answer that is there stays
+                await courier.notice(mail.message, lines.FAULT)
+                return
             attempt.posts = await courier.draft(mail.message, resumed=True).close(lines.FAULT, Outcome.FAILED)
         except DeliveryFailed as error:
             _log.warning("apology_not_delivered", turn=mail.message.id, reason=str(error))

@@ -13,15 +13,26 @@ from typing import Any, TypeVar
 
 from core.chat.errors import BadEntry
 from core.chat.interaction import Interaction, PromptMessage, Sampling
-from core.chat.message import Address, Conversation, Message, Outcome, Person, Turn
+from core.chat.message import Address, Answered, Conversation, Message, Outcome, Person, Turn
+from core.loop.feedback import Feedback, Reason, Source, Verdict
 
 T = TypeVar("T")
 
-_KINDS: tuple[Any, ...] = (Conversation, Interaction, Message, Person, PromptMessage, Sampling, Turn)
+_KINDS: tuple[Any, ...] = (
+    Answered,
+    Conversation,
+    Feedback,
+    Interaction,
+    Message,
+    Person,
+    PromptMessage,
+    Sampling,
+    Turn,
+)
 _NAMES: dict[type, tuple[str, ...]] = {kind: tuple(field.name for field in fields(kind)) for kind in _KINDS}
 
 
-def dump(item: Message | Turn | Interaction) -> str:
+def dump(item: Message | Turn | Interaction | Feedback | Answered) -> str:
     """`item` as one line of JSON."""
     return _encode(item)
 
@@ -41,10 +52,21 @@ def load_interaction(text: str) -> Interaction:
     return _read("interaction", text, _interaction)
 
 
+def load_feedback(text: str) -> Feedback:
+    """The feedback that `dump` wrote; a reason that only a newer Parley knows is `other`. Raises BadEntry."""
+    return _read("feedback", text, _feedback)
+
+
+def load_answered(text: str) -> Answered:
+    """The answer that `dump` wrote. Raises BadEntry."""
+    return _read("answer", text, _answered)
+
+
 def _message(raw: dict[str, Any]) -> Message:
     raw["conversation"] = _known(Conversation, raw["conversation"])
     raw["person"] = _known(Person, raw["person"])
     raw["address"] = Address(raw["address"])
+    raw["over"] = tuple(raw.get("over", ()))
     return _known(Message, raw)
 
 
@@ -54,6 +76,20 @@ def _interaction(raw: dict[str, Any]) -> Interaction:
     raw["messages"] = tuple(_known(PromptMessage, message) for message in raw["messages"])
     raw["sampling"] = _known(Sampling, raw["sampling"])
     return _known(Interaction, raw)
+
+
+def _feedback(raw: dict[str, Any]) -> Feedback:
+    raw["conversation"] = _known(Conversation, raw["conversation"])
+    raw["verdict"] = Verdict(raw["verdict"])
+    raw["source"] = Source(raw["source"])
+    raw["reason"] = Reason(raw["reason"]) if raw["reason"] in set(Reason) else Reason.OTHER
+    return _known(Feedback, raw)
+
+
+def _answered(raw: dict[str, Any]) -> Answered:
+    raw["conversation"] = _known(Conversation, raw["conversation"])
+    raw["posts"] = tuple(raw["posts"])
+    return _known(Answered, raw)
 
 
 def _known(kind: type[T], raw: dict[str, Any]) -> T:

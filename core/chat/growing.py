@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from core.chat.message import Outcome
 from core.chat.ports import Poster
 from core.chat.split import split_reply
 
 
 class GrowingPosts:
-    """A `Draft` over a `Poster`: parts of at most `max_chars` characters, edited as the answer grows."""
+    """A `Draft` over a `Poster`: parts of at most `max_chars` characters, edited as the answer grows.
 
-    def __init__(self, poster: Poster, *, max_chars: int, pace_s: float, resumed: bool) -> None:
+    `over` are posts that show an earlier answer to the same question: this one takes their place.
+    """
+
+    def __init__(
+        self, poster: Poster, *, max_chars: int, pace_s: float, resumed: bool, over: Sequence[str] = ()
+    ) -> None:
         self.pace_s = pace_s
         self._poster = poster
         self._max_chars = max_chars
         self._resumed = resumed
-        self._posts: list[tuple[str, str | None]] = []  # id, and the text it shows as far as we know
+        # id, and the text it shows as far as we know
+        self._posts: list[tuple[str, str | None]] = [(post_id, None) for post_id in over]
 
     async def begin(self) -> None:
         """Shows that an answer is on its way."""
@@ -51,5 +59,6 @@ class GrowingPosts:
 
     async def _adopt_earlier(self) -> None:
         if self._resumed:
-            self._posts = [(post_id, None) for post_id in await self._poster.earlier()]
+            known = {post_id for post_id, _ in self._posts}
+            self._posts += [(post_id, None) for post_id in await self._poster.earlier() if post_id not in known]
             self._resumed = False

@@ -136,5 +136,5 @@ def _word(message: Message) -> str:
     return message.text.strip().lower()
 
 
-def _kind(message: Message) -> Literal["say", "reset"]:
+def _kind(message: Message) -> Literal["say", "reset", "again"]:
     return "reset" if _word(message) in RESET_WORDS else message.kind

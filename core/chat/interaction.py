@@ -37,6 +37,7 @@ class Interaction:
     Times ending in `_at` are Unix seconds, those ending in `_ms` are milliseconds counted from `accepted_at`, the
     moment the mailbox took the message. `first_token_ms` is None when no token came. `tokens_exact` is false where the
     counts are an upper bound because the host reported none. `trace` is the W3C `traceparent` of the answer, or "".
+    `replaces` is the turn id of the answer whose place this one took, or "".
     """
 
     turn_id: str
@@ -65,6 +66,7 @@ class Interaction:
     tokens_exact: bool
     worker: str
     trace: str = ""
+    replaces: str = ""
 
     @property
     def day(self) -> date:

@@ -16,6 +16,8 @@ HOST_REFUSED = (
 BROKE_OFF = "(My answer broke off here. Please ask again.)"
 FAULT = "Something went wrong on my side, and the operators can see it in the log. Please ask again."
 SPEND_LESS = "Your message is too long for me: about {tokens} tokens, and I can read {budget}. Please shorten it."
+FORGOTTEN = "I no longer remember that question, so the answer stays. Please ask it again."
+NO_OTHER = "I could not make another answer, so this one stays. Please try again in a minute."
 LIMITED = "That is a lot at once. Please ask again in {wait}."
 
 

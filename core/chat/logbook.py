@@ -1,22 +1,24 @@
-"""The log writer: moves interactions from the mailbox's log stream into the ledger, in batches, each exactly once."""
+"""The log writer: moves interactions and feedback out of the log stream into the ledger, in batches, each once."""
 
 from __future__ import annotations
 
 import asyncio
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import structlog
 
-from core.chat.codec import load_interaction
+from core.chat.codec import load_feedback, load_interaction
 from core.chat.errors import BadEntry, StoreUnavailable
 from core.chat.interaction import Interaction
 from core.chat.ports import Ledger, LogEntry, LogStream, Meter, Tracer
 from core.chat.quiet import NO_METER, NO_TRACER
 
 _log = structlog.get_logger(__name__)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,30 +85,41 @@ class LogWriter:
             return
 
     async def _write(self, entries: Sequence[LogEntry]) -> None:
-        rows: list[tuple[LogEntry, Interaction]] = []
+        done = await self._loaded([entry for entry in entries if entry.kind == "interaction"], load_interaction)
+        await self._record(done, self._record_interactions)
+        said = await self._loaded([entry for entry in entries if entry.kind == "feedback"], load_feedback)
+        await self._record(said, self.ledger.record_feedback)
+
+    async def _loaded(self, entries: Sequence[LogEntry], load: Callable[[str], T]) -> list[tuple[LogEntry, T]]:
+        rows: list[tuple[LogEntry, T]] = []
         for entry in entries:
             try:
-                rows.append((entry, load_interaction(entry.text)))
+                rows.append((entry, load(entry.text)))
             except BadEntry as error:
                 await self._bury(entry, str(error))
-        await self._record(rows)
+        return rows
 
-    async def _record(self, rows: Sequence[tuple[LogEntry, Interaction]]) -> None:
+    async def _record(
+        self, rows: Sequence[tuple[LogEntry, T]], record: Callable[[Sequence[T]], Awaitable[None]]
+    ) -> None:
         """Records all rows; when the ledger refuses the batch, halves it until the row at fault stands alone."""
         if not rows:
             return
         try:
-            await self.ledger.record([interaction for _, interaction in rows])
+            await record([row for _, row in rows])
         except BadEntry as error:
             if len(rows) == 1:
                 await self._bury(rows[0][0], str(error))
                 return
             middle = len(rows) // 2
-            await self._record(rows[:middle])
-            await self._record(rows[middle:])
+            await self._record(rows[:middle], record)
+            await self._record(rows[middle:], record)
             return
-        self._measure([interaction for _, interaction in rows])
         await self.stream.done([entry.id for entry, _ in rows])
+
+    async def _record_interactions(self, done: Sequence[Interaction]) -> None:
+        await self.ledger.record(done)
+        self._measure(done)
 
     def _measure(self, recorded: Sequence[Interaction]) -> None:
         answered_at = min(row.accepted_at + row.total_ms / 1000 for row in recorded)

@@ -75,6 +75,9 @@ class Message:
     seconds by the platform's clock. `shared` says whether several people may speak in the conversation. `reply_to`
     holds what the platform's courier needs in order to answer; core carries it and does not look inside. `trace` is the
     W3C `traceparent` under which the message is followed, or "".
+
+    One of the kind `again` asks for another answer to an earlier question: `replaces` is the turn id of the answer that
+    is there now, `over` are the posts that show it. It has no text of its own.
     """
 
     id: str
@@ -85,9 +88,11 @@ class Message:
     sent_at: float
     shared: bool = False
     reply_to: Mapping[str, str] = field(default_factory=dict)
-    kind: Literal["say", "reset"] = "say"
+    kind: Literal["say", "reset", "again"] = "say"
     accepted_at: float = 0.0
     trace: str = ""
+    replaces: str = ""
+    over: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +100,8 @@ class Turn:
     """One entry of a conversation's history.
 
     `tokens` counts the text alone (with the speaker's label), by the model's tokenizer or a stated upper bound.
+    Question and answer carry the turn id of the question; where another answer took the place of the first, `answer_id`
+    is the turn id of that.
     """
 
     role: Literal["user", "assistant"]
@@ -104,6 +111,12 @@ class Turn:
     at: float
     speaker: str = ""
     person_id: str = ""
+    answer_id: str = ""
+
+    @property
+    def made_by(self) -> str:
+        """The turn id under which the log knows this text."""
+        return self.answer_id or self.turn_id
 
 
 class Outcome(StrEnum):
@@ -114,3 +127,20 @@ class Outcome(StrEnum):
     STOPPED = "stopped"
     REFUSED = "refused"
     WITHDRAWN = "withdrawn"  # its person deleted the question
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """The answer that a post of ours shows: whose question it answers, and how to answer that once more.
+
+    `posts` are all of its posts, oldest first; `sent_at`, `shared` and `reply_to` are those of the question.
+    """
+
+    turn_id: str
+    conversation: Conversation
+    person_id: str
+    person_name: str
+    sent_at: float
+    posts: tuple[str, ...]
+    shared: bool = False
+    reply_to: Mapping[str, str] = field(default_factory=dict)

@@ -6,10 +6,11 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Literal, Protocol
 
 from core.chat.interaction import Interaction, PromptMessage, Sampling
-from core.chat.message import Conversation, Message, Outcome, Turn
+from core.chat.message import Answered, Conversation, Message, Outcome, Turn
+from core.loop.feedback import Feedback
 
 # ── the mailbox, seen by those who receive ──────────────────────────────────────────────────────────────────────────
 
@@ -123,8 +124,9 @@ class Commit:
     """What one answered message changes, in one step.
 
     First `drop` of the oldest turns go (all of them with `clear`), then `append` is added. `posts` are the platform's
-    ids of what was posted, by which a later reply or reaction finds the conversation. `withdrawn` says that the message
-    was deleted and its answer taken back.
+    ids of what was posted, by which a later reply or reaction finds the conversation, and with `answered` the answer.
+    `withdrawn` says that the message was deleted and its answer taken back. With `place` the one turn of `append` takes
+    the place of the turn that stands there, counted from the oldest; nothing when the history is gone meanwhile.
     """
 
     turn_id: str
@@ -134,6 +136,8 @@ class Commit:
     interaction: Interaction | None = None
     posts: tuple[str, ...] = ()
     withdrawn: bool = False
+    answered: Answered | None = None
+    place: int | None = None
 
 
 class Tickets(Protocol):
@@ -188,7 +192,8 @@ class FeedEvent:
     """One step of a conversation as its page sees it.
 
     kind `said`: a message was accepted (`text` is the question). `growing`: `text` is the whole answer so far.
-    `closed`: `text` is the final answer and `outcome` says how it ended. `notice`: a line from the bot outside an
+    `closed`: `text` is the final answer and `outcome` says how it ended. `again`: another answer was asked for, and
+    `kept`: there is none, the one that was there stays, `text` says why. `notice`: a line from the bot outside an
     answer. `removed`: the question was taken back, and its answer with it. `reset`: the history was forgotten. `id`
     grows with each event and resumes a broken stream.
     """
@@ -218,10 +223,11 @@ class Feed(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LogEntry:
-    """An entry of the log stream: its id there, and the raw text that `codec.dump` wrote."""
+    """An entry of the log stream: its id there, the raw text that `codec.dump` wrote, and what it holds."""
 
     id: str
     text: str
+    kind: Literal["interaction", "feedback"] = "interaction"
 
 
 class LogStream(Protocol):
@@ -242,6 +248,12 @@ class Ledger(Protocol):
 
     async def record(self, interactions: Sequence[Interaction]) -> None:
         """Writes all or none; the same turn again changes nothing."""
+
+    async def record_feedback(self, said: Sequence[Feedback]) -> None:
+        """Writes all or none; the same feedback again changes nothing. It may come before the row of its turn."""
+
+    async def feedback_on(self, turn_id: str) -> list[Feedback]:
+        """All that was said of the answer `turn_id`, oldest first; `core.loop.feedback.last_words` says what counts."""
 
     async def find(self, turn_id: str) -> Interaction | None:
         """One interaction by its turn id."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field, replace
 
+from core.chat.again import Replaced
 from core.chat.interaction import Interaction, PromptMessage
 from core.chat.kit import Answerer
-from core.chat.message import Message, Outcome, Turn
+from core.chat.message import Answered, Message, Outcome, Turn
 from core.chat.ports import Commit, Finish, ModelInfo
 from core.chat.prompt import TEMPLATE_VERSION, Prompt, spoken
 
@@ -28,6 +29,7 @@ class Outcomes:
     question_tokens: int = 0
     history_drop: int = 0
     messages: tuple[PromptMessage, ...] = field(default=())
+    replaced: Replaced | None = None
 
 
 def seed_of(turn_id: str) -> int:
@@ -39,8 +41,11 @@ def commit_of(message: Message, kit: Answerer, state: Outcomes, posts: tuple[str
     """The commit of an answer that came to its end; only what was said to a person joins the history."""
     interaction = _interaction(message, kit, state)
     text = state.text.strip()
-    if state.outcome not in (Outcome.ANSWERED, Outcome.STOPPED) or not text:
-        return Commit(message.id, drop=state.history_drop, interaction=interaction, posts=posts)
+    if state.replaced is not None:
+        return _commit_in_place(message, state, interaction, posts, state.replaced)
+    answered = _answered(message, posts)
+    if not was_said(state):
+        return Commit(message.id, drop=state.history_drop, interaction=interaction, posts=posts, answered=answered)
     asked = Turn(
         role="user",
         text=spoken(message.text, message.person, shared=message.shared),
@@ -51,7 +56,47 @@ def commit_of(message: Message, kit: Answerer, state: Outcomes, posts: tuple[str
         person_id=message.person.id,
     )
     replied = Turn("assistant", text, interaction.completion_tokens, message.id, kit.now())
-    return Commit(message.id, (asked, replied), state.history_drop, interaction=interaction, posts=posts)
+    turns = (asked, replied)
+    return Commit(message.id, turns, state.history_drop, interaction=interaction, posts=posts, answered=answered)
+
+
+def was_said(state: Outcomes) -> bool:
+    """Whether there is an answer, whole or stopped half way, that joins the history."""
+    return state.outcome in (Outcome.ANSWERED, Outcome.STOPPED) and bool(state.text.strip())
+
+
+def _commit_in_place(
+    message: Message, state: Outcomes, interaction: Interaction, posts: tuple[str, ...], replaced: Replaced
+) -> Commit:
+    """The commit of another answer: it takes the place of the first, unless it failed. No turn is dropped for it."""
+    if not was_said(state):
+        return Commit(message.id, interaction=interaction)
+    now = replace(
+        replaced.answer,
+        text=state.text.strip(),
+        tokens=interaction.completion_tokens,
+        at=interaction.accepted_at + interaction.total_ms / 1000,
+        answer_id=message.id,
+    )
+    answered = _answered(message, posts)
+    return Commit(message.id, (now,), interaction=interaction, posts=posts, answered=answered, place=replaced.place)
+
+
+def _answered(message: Message, posts: tuple[str, ...]) -> Answered | None:
+    """Which answer the posts show, for those who judge it, or want another."""
+    if not posts:
+        return None
+    person = message.person
+    return Answered(
+        message.id,
+        message.conversation,
+        person.id,
+        person.name,
+        message.sent_at,
+        posts,
+        shared=message.shared,
+        reply_to=message.reply_to,
+    )
 
 
 def withdrawal(message: Message, kit: Answerer, state: Outcomes) -> Commit:
@@ -98,6 +143,7 @@ def _interaction(message: Message, kit: Answerer, state: Outcomes) -> Interactio
         tokens_exact=finish is not None and finish.completion_tokens is not None,
         worker=kit.worker,
         trace=message.trace,
+        replaces=message.replaces,
     )
 
 

@@ -37,7 +37,8 @@ async def settle(
     if committed is None:
         _log.warning("posts_not_settled", turn=message.id, posts=len(posts))
         return
-    lost = [post for post in posts if post not in committed]
+    # What was there before the message stays: another answer to it was shown in the posts of the first.
+    lost = [post for post in posts if post not in committed and post not in message.over]
     try:
         if lost:
             await courier.retract(message, lost)

@@ -7,11 +7,12 @@ import hashlib
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from core.chat import codec
 from core.chat.errors import Fenced, StoreUnavailable
 from core.chat.interaction import Interaction, PromptMessage
-from core.chat.message import Conversation, Message, Turn
+from core.chat.message import Answered, Conversation, Message, Turn
 from core.chat.ports import (
     Acceptance,
     Backlog,
@@ -24,6 +25,7 @@ from core.chat.ports import (
     Mail,
     Signal,
 )
+from core.loop.feedback import Feedback, Verdict
 
 SEEN_S = 24 * 3600.0
 WRITER_LEASE_S = 30.0
@@ -51,6 +53,7 @@ class _Owner:
 class _Logged:
     text: str
     logged_at: float = 0.0
+    kind: Literal["interaction", "feedback"] = "interaction"
     writer: str = ""
     read_at: float = 0.0
 
@@ -65,7 +68,7 @@ class _Room:
 
 
 class MemoryStore:
-    """Mailbox, Tickets, Histories, LogStream, Marks and Depth. With `down` set every method raises StoreUnavailable.
+    """Mailbox, Tickets, Histories, LogStream, Marks, Depth and Verdicts. With `down` set all raise StoreUnavailable.
 
     Messages and turns pass through the codec, as they do on the way through the real store.
     """
@@ -82,6 +85,8 @@ class MemoryStore:
         self._heard: dict[Conversation, float] = {}
         self._alive: dict[str, float] = {}
         self._posts: dict[tuple[str, str], Conversation] = {}
+        self._shown: dict[tuple[str, str], str] = {}
+        self._words: dict[tuple[Conversation, str, str], Feedback] = {}
         self._ready: dict[str, Conversation] = {}
         self._log: dict[str, _Logged] = {}
         self._count = 0
@@ -221,11 +226,17 @@ class MemoryStore:
             return False
         room.inbox.pop(0)
         del room.history[: len(room.history) if commit.clear else commit.drop]
-        room.history += [codec.load_turn(codec.dump(turn)) for turn in commit.append]
+        turns = [codec.load_turn(codec.dump(turn)) for turn in commit.append]
+        if commit.place is None:
+            room.history += turns
+        elif commit.place < len(room.history):
+            room.history[commit.place] = turns[0]
         if commit.interaction is not None:
             self._log[self._next_id()] = _Logged(codec.dump(commit.interaction), self._clock())
         for post in commit.posts:
             self._posts[claim.conversation.platform, post] = claim.conversation
+            if commit.answered is not None:
+                self._shown[claim.conversation.platform, post] = codec.dump(commit.answered)
         self._seen[commit.turn_id] = self._clock()
         self._answers[commit.turn_id] = commit.posts
         owner.committed, owner.begun = commit.turn_id, False
@@ -289,7 +300,7 @@ class MemoryStore:
             for _, row in free[:max_rows]:
                 row.writer, row.read_at = writer, now
             if free or not await self._wait(deadline):
-                return [LogEntry(id_, row.text) for id_, row in free[:max_rows]]
+                return [LogEntry(id_, row.text, row.kind) for id_, row in free[:max_rows]]
 
     async def done(self, ids: Sequence[str]) -> None:
         self._check_up()
@@ -300,6 +311,29 @@ class MemoryStore:
         self._check_up()
         self.dead.append((entry, reason))
         await self.done([entry.id])
+
+    # ── verdicts ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def answer_of(self, platform: str, post_id: str) -> Answered | None:
+        self._check_up()
+        shown = self._shown.get((platform, post_id))
+        return codec.load_answered(shown) if shown else None
+
+    async def tell(self, feedback: Feedback) -> None:
+        self._check_up()
+        key = (feedback.conversation, feedback.turn_id, feedback.person_id)
+        last = self._words.get(key)
+        if last is not None and last.id == feedback.id:
+            return
+        self._log[self._next_id()] = _Logged(codec.dump(feedback), self._clock(), "feedback")
+        if last is None or (last.at, last.id) < (feedback.at, feedback.id):
+            self._words[key] = feedback
+        await self._wake()
+
+    async def verdicts(self, conversation: Conversation, person_id: str) -> dict[str, Verdict]:
+        self._check_up()
+        said = [each for (where, _, who), each in self._words.items() if (where, who) == (conversation, person_id)]
+        return {each.turn_id: each.verdict for each in said if each.verdict is not Verdict.TAKEN_BACK}
 
     # ── marks and depth ─────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -426,6 +460,7 @@ class MemoryLedger:
     def __init__(self) -> None:
         self.down = False
         self.rows: dict[tuple[str, str], Interaction] = {}
+        self.feedback: dict[tuple[str, str, str], Feedback] = {}
         self.erased: list[str] = []
 
     async def aclose(self) -> None:
@@ -435,6 +470,15 @@ class MemoryLedger:
         self._check_up()
         for interaction in interactions:
             self.rows.setdefault((interaction.day.isoformat(), interaction.turn_id), interaction)
+
+    async def record_feedback(self, said: Sequence[Feedback]) -> None:
+        self._check_up()
+        for each in said:
+            self.feedback.setdefault((each.day.isoformat(), each.turn_id, each.id), each)
+
+    async def feedback_on(self, turn_id: str) -> list[Feedback]:
+        self._check_up()
+        return sorted((each for each in self.feedback.values() if each.turn_id == turn_id), key=lambda each: each.at)
 
     async def find(self, turn_id: str) -> Interaction | None:
         self._check_up()
@@ -450,6 +494,10 @@ class MemoryLedger:
         if not person_id:
             return 0
         touched = 0
+        own = {row.turn_id for row in self.rows.values() if row.person_id == person_id}
+        for name, said in list(self.feedback.items()):
+            if said.turn_id in own or said.person_id == person_id:
+                del self.feedback[name]
         for key, row in list(self.rows.items()):
             if (row.conversation.platform, row.conversation.workspace) != (platform, workspace):
                 continue

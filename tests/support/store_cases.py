@@ -11,13 +11,15 @@ import pytest
 from redis.asyncio import Redis
 
 from core.chat.interaction import Interaction, PromptMessage, Sampling
-from core.chat.message import Address, Conversation, Message, Outcome, Person, Turn
+from core.chat.message import Address, Answered, Conversation, Message, Outcome, Person, Turn
 from core.chat.ports import Claim, Commit, Depth, Histories, LogStream, Mailbox, Marks, Tickets
+from core.loop.feedback import Feedback, Source, Verdict, Verdicts
 from storage.connections import Client, open_redis
 from storage.depth import RedisDepth
 from storage.log_stream import RedisLogStream
 from storage.mailbox import RedisMailbox
 from storage.marks import RedisMarks
+from storage.verdicts import RedisVerdicts
 from tests.support.memory_store import MemoryStore
 
 THREAD = Conversation("slack", "T1", "C1", "1718.01")
@@ -38,6 +40,7 @@ class Store:
     log: LogStream
     marks: Marks
     depth: Depth
+    verdicts: Verdicts
 
 
 class TwiceRedis(Redis):
@@ -67,7 +70,13 @@ async def redis_store(
     log = RedisLogStream(scripted, blocking, shards=shards, lease_s=writer_lease_s)
     try:
         await box.open()
-        yield Store(box, log, RedisMarks(scripted, shards=shards), RedisDepth(scripted, shards=shards))
+        yield Store(
+            box,
+            log,
+            RedisMarks(scripted, shards=shards),
+            RedisDepth(scripted, shards=shards),
+            RedisVerdicts(scripted, shards=shards),
+        )
     finally:
         await box.aclose()
         await scripted.aclose()
@@ -78,7 +87,7 @@ async def redis_store(
 @asynccontextmanager
 async def memory_store(**options: Any) -> AsyncIterator[Store]:
     store = MemoryStore(**options)
-    yield Store(store, store, store, store)
+    yield Store(store, store, store, store, store)
 
 
 def open_store(request: pytest.FixtureRequest, **options: Any) -> AbstractAsyncContextManager[Store]:
@@ -136,7 +145,27 @@ def interaction(asked: Message, **changes: Any) -> Interaction:
 
 
 def answered(asked: Message, posts: tuple[str, ...] = ()) -> Commit:
-    return Commit(asked.id, append=turns(asked), interaction=interaction(asked), posts=posts)
+    shown = shown_in(asked, posts) if posts else None
+    return Commit(asked.id, append=turns(asked), interaction=interaction(asked), posts=posts, answered=shown)
+
+
+def shown_in(asked: Message, posts: tuple[str, ...]) -> Answered:
+    person = asked.person
+    return Answered(asked.id, asked.conversation, person.id, person.name, asked.sent_at, posts, shared=asked.shared)
+
+
+def judged(asked: Message, verdict: Verdict = Verdict.HELPFUL, **changes: Any) -> Feedback:
+    fields: dict[str, Any] = {
+        "id": f"{asked.id} {verdict}",
+        "turn_id": asked.id,
+        "conversation": asked.conversation,
+        "sent_at": asked.sent_at,
+        "person_id": asked.person.id,
+        "verdict": verdict,
+        "source": Source.BUTTON,
+        "at": NOON + 60.0,
+    }
+    return Feedback(**{**fields, **changes})
 
 
 async def claimed(box: Box, worker: str = "w1") -> Claim:

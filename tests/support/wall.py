@@ -48,7 +48,8 @@ class Wall:
         return list(self.posts.values())
 
     def draft(self, message: Message, *, resumed: bool) -> Draft:
-        return GrowingPosts(WallPoster(self, message.id), max_chars=self.max_chars, pace_s=0.0, resumed=resumed)
+        poster = WallPoster(self, message.id)
+        return GrowingPosts(poster, max_chars=self.max_chars, pace_s=0.0, resumed=resumed, over=message.over)
 
     async def notice(self, message: Message, text: str) -> None:
         self._maybe_refuse()

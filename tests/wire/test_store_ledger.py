@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Connection, insert, inspect, select, text
+from sqlalchemy import Connection, inspect, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from core.chat.errors import BadEntry, StoreUnavailable
@@ -25,7 +25,7 @@ from storage.checks import check_database
 from storage.engine import LedgerRefused, open_engine
 from storage.ledger import SqlLedger
 from storage.migrate import migrate
-from storage.tables import erasure, feedback, interaction_speaker, metadata
+from storage.tables import erasure, interaction_speaker, metadata
 from tests.support.memory_store import MemoryLedger
 from tests.support.store_cases import NOON, OTHER, THREAD, interaction, message
 
@@ -138,20 +138,6 @@ async def test_row_the_database_refuses_takes_none_with_it_into_the_ledger(engin
 
     assert isinstance(refused.value, BadEntry)
     assert await ledger.find(good.turn_id) is None
-
-
-async def test_feedback_may_come_before_its_interaction_and_goes_with_its_person(engine: AsyncEngine) -> None:
-    about = {"day": interaction(message("1")).day, "turn_id": message("1").id, "at": NOON, "value": 1}
-    by = {"platform": "slack", "workspace": "T1", "person_id": "U1"}
-    rest = {"reason": "", "better": "", "source": "reaction"}
-
-    async with engine.begin() as connection:
-        await connection.execute(insert(feedback).values(id="f1", **about, **by, **rest))
-        await connection.execute(insert(feedback).values(id="f2", **about, **{**by, "person_id": "U2"}, **rest))
-    await SqlLedger(engine).erase_person("slack", "T1", "U1")
-
-    async with engine.connect() as connection:
-        assert (await connection.scalars(select(feedback.c.id))).all() == ["f2"]
 
 
 async def test_erasure_is_noted_without_the_name(engine: AsyncEngine) -> None:
