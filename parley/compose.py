@@ -33,6 +33,7 @@ from storage.ledger import SqlLedger
 from storage.log_stream import RedisLogStream
 from storage.mailbox import RedisMailbox
 from storage.marks import RedisMarks
+from storage.verdicts import RedisVerdicts
 
 DAY_S = 86_400.0
 
@@ -47,6 +48,7 @@ class Stores:
     buckets: RedisBuckets
     marks: RedisMarks
     depth: RedisDepth
+    verdicts: RedisVerdicts
 
 
 @asynccontextmanager
@@ -86,6 +88,12 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
             RedisBuckets(client),
             RedisMarks(client, shards=shards),
             RedisDepth(client, shards=shards),
+            RedisVerdicts(
+                client,
+                shards=shards,
+                keep_s=settings.history_days * DAY_S,
+                replicas=settings.mailbox_replicas,
+            ),
         )
 
 

@@ -14,6 +14,7 @@ from core.chat.errors import StoreUnavailable
 from core.chat.intake import Intake
 from core.chat.logbook import LogWriter
 from core.chat.worker import Pace, Worker, wait_for_host
+from core.loop.listening import Listener
 from parley.compose import (
     Stores,
     answerer,
@@ -53,12 +54,15 @@ async def run_bot(settings: Settings, stopping: asyncio.Event) -> None:
     """
     async with (
         open_outside(settings, "bot") as outside,
+        open_ledger(settings) as ledger,
         open_stores(settings) as stores,
         open_couriers(settings, stores, outside) as couriers,
     ):
         limits = limits_of(settings, stores)
         intakes = {name: open_intake(stores, courier, outside, limits) for name, courier in couriers.items()}
-        gateways = {"web": _web(settings, stores, intakes["web"])}
+        # The ledger is read when somebody asks why an answer is as it is, and at no other time.
+        listeners = {name: Listener(name, stores.verdicts, ledger, intake) for name, intake in intakes.items()}
+        gateways = {"web": _web(settings, stores, intakes["web"], listeners["web"])}
         if settings.slack_on:
             gateways["slack"] = _slack(settings, intakes["slack"])
         if settings.discord_on:
@@ -68,8 +72,8 @@ async def run_bot(settings: Settings, stopping: asyncio.Event) -> None:
             await together(stopping, *(gateway.run(stopping) for gateway in gateways.values()))
 
 
-def _web(settings: Settings, stores: Stores, intake: Intake) -> Gateway:
-    app = web_app(intake, stores.mailbox, stores.mailbox, stores.feed, hosts=settings.hosts)
+def _web(settings: Settings, stores: Stores, intake: Intake, listener: Listener) -> Gateway:
+    app = web_app(intake, stores.mailbox, stores.mailbox, stores.feed, listener=listener, hosts=settings.hosts)
     port = settings.parley_port
     return Gateway(
         lambda stopping: serve_web(app, WEB_HOST, port, stopping), answers([f"http://{WEB_HOST}:{port}/health"])

@@ -18,6 +18,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, RedirectRespons
 
 from bots.web.forms import clean, read_form
 from bots.web.guard import Guard
+from bots.web.judging import Judging, by_script
 from bots.web.stream import EventStream
 from bots.web.transcript import read_transcript, wait_for_reset
 from bots.web.views import Views
@@ -27,6 +28,8 @@ from core.chat.errors import StoreUnavailable
 from core.chat.intake import RESET_WORDS, Intake, Receipt
 from core.chat.message import Address, Message
 from core.chat.ports import Feed, FeedEvent, Histories, Mailbox
+from core.loop.feedback import Verdict
+from core.loop.listening import Listener
 
 _log = structlog.get_logger(__name__)
 
@@ -53,22 +56,26 @@ def web_app(
     histories: Histories,
     feed: Feed,
     *,
+    listener: Listener | None = None,
     max_question_chars: int = 16_000,
     hosts: Iterable[str] = (),
     now: Callable[[], float] = time.time,
 ) -> FastAPI:
     """The page as an ASGI app for `serve_web`.
 
-    `intake` is that of the platform "web". `hosts` are the names under which the page may be reached beside localhost
+    `intake` is that of the platform "web". With `listener` people can say what they think of an
+    answer. `hosts` are the names under which the page may be reached beside localhost
     and plain addresses.
     `app.state.stopping` ends all event streams.
     """
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     app.state.stopping = asyncio.Event()
-    page = _Page(intake, mailbox, histories, feed, Views(histories, max_question_chars), app.state.stopping, now)
+    views = Views(histories, max_question_chars, judging=listener is not None)
+    page = _Page(intake, mailbox, histories, feed, views, app.state.stopping, now, listener)
+    judging = Judging(listener, feed, views, page.visit).routes() if listener else []
     app.add_middleware(Guard, hosts=tuple(hosts))
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"), name="static")
-    for path, method, endpoint in page.routes():
+    for path, method, endpoint in [*page.routes(), *judging]:
         app.add_api_route(path, endpoint, methods=[method], response_model=None)
     app.add_exception_handler(HTTPException, page.refused)
     app.add_exception_handler(StoreUnavailable, page.store_away)
@@ -86,6 +93,7 @@ class _Page:
     views: Views
     stopping: asyncio.Event
     now: Callable[[], float]
+    listener: Listener | None
 
     def routes(self) -> list[tuple[str, str, Callable[..., Awaitable[Response]]]]:
         """Path, method and endpoint of each route."""
@@ -117,13 +125,13 @@ class _Page:
 
     async def show(self, request: Request, conversation_id: str) -> Response:
         """The conversation as it stands, with the growing answer if there is one."""
-        visit = self._visit(request, conversation_id)
+        visit = self.visit(request, conversation_id)
         transcript = await read_transcript(visit.conversation, self.histories, self.feed)
-        return visit.keep(await self.views.conversation(visit, transcript))
+        return visit.keep(await self.views.conversation(visit, transcript, await self._verdicts(visit)))
 
     async def say(self, request: Request, conversation_id: str) -> Response:
         """Takes a question in; the same `id` again is the same question."""
-        visit = self._visit(request, conversation_id)
+        visit = self.visit(request, conversation_id)
         form = await read_form(request, self.views.max_question_chars)
         text, native = clean(form.get("text", "")), form.get("id", "")
         if problem := self._problem(text, native):
@@ -144,7 +152,7 @@ class _Page:
 
     async def events(self, request: Request, conversation_id: str, after: str = "") -> Response:
         """The conversation's feed after the event id `after`, or after the last one that this reader has seen."""
-        visit = self._visit(request, conversation_id)
+        visit = self.visit(request, conversation_id)
         start = request.headers.get("last-event-id") or after
         if not _FEED_ID.fullmatch(start):
             start = await self.feed.latest(visit.conversation)
@@ -152,14 +160,14 @@ class _Page:
 
     async def stop(self, request: Request, conversation_id: str) -> Response:
         """Stops the answer under way."""
-        visit = self._visit(request, conversation_id)
+        visit = self.visit(request, conversation_id)
         if not await self.mailbox.request_stop(visit.conversation):
             return await self._sorry(request, visit, 409, NOTHING_TO_STOP, "")
         return _taken(request, visit, Receipt.STOPPING, "")
 
     async def reset(self, request: Request, conversation_id: str) -> Response:
         """Forgets the conversation, in turn with the questions that wait."""
-        visit = self._visit(request, conversation_id)
+        visit = self.visit(request, conversation_id)
         form = await read_form(request, self.views.max_question_chars)
         native = form.get("id", "")
         message = self._message(visit, native if _NATIVE_ID.fullmatch(native) else secrets.token_hex(16), "/reset")
@@ -167,7 +175,7 @@ class _Page:
         receipt = await self.intake.receive(message)
         if receipt in _TOO_MUCH:
             return await self._sorry(request, visit, 429, _TOO_MUCH[receipt], "")
-        if not _by_script(request):
+        if not by_script(request):
             # No script will hear of it later; behind questions that wait, the page refreshes itself anyway.
             await wait_for_reset(self.feed, visit.conversation, before, message.id, RESET_WAIT_S)
         return _taken(request, visit, receipt, message.id)
@@ -176,14 +184,25 @@ class _Page:
         """What a person sees of a request that cannot be carried out."""
         status = error.status_code if isinstance(error, HTTPException) else 500
         line = str(error.detail) if isinstance(error, HTTPException) else lines.FAULT
-        return JSONResponse({"line": line}, status) if _by_script(request) else self.views.sorry(line, status)
+        return JSONResponse({"line": line}, status) if by_script(request) else self.views.sorry(line, status)
 
     async def store_away(self, request: Request, error: Exception) -> Response:
         """The mailbox or the history cannot be reached."""
         _log.warning("store_unavailable", path=request.url.path, reason=str(error))
         return await self.refused(request, HTTPException(503, AWAY))
 
-    def _visit(self, request: Request, conversation_id: str) -> Visit:
+    async def _verdicts(self, visit: Visit) -> dict[str, Verdict]:
+        """What this person said of the answers here; a page without it is better than none."""
+        if self.listener is None:
+            return {}
+        try:
+            return await self.listener.verdicts.verdicts(visit.conversation, visit.browser.person.id)
+        except StoreUnavailable as error:
+            _log.warning("verdicts_not_read", reason=str(error))
+            return {}
+
+    def visit(self, request: Request, conversation_id: str) -> Visit:
+        """The visit to a conversation; 404 in a browser that did not begin it."""
         visit = visit_of(request, conversation_id)
         if not visit.browser.owns(conversation_id):
             raise HTTPException(404, NOT_HERE)
@@ -217,22 +236,19 @@ class _Page:
 
     async def _sorry(self, request: Request, visit: Visit, status: int, line: str, text: str) -> Response:
         """The line, with the person's `text` back in the box."""
-        if _by_script(request):
+        if by_script(request):
             return JSONResponse({"line": line}, status)
         try:
             transcript = await read_transcript(visit.conversation, self.histories, self.feed)
         except StoreUnavailable:
             transcript = None
-        return await self.views.conversation(visit, transcript, line=line, text=text, status=status)
-
-
-def _by_script(request: Request) -> bool:
-    return "application/json" in request.headers.get("accept", "")
+        verdicts = await self._verdicts(visit) if transcript else {}
+        return await self.views.conversation(visit, transcript, verdicts, line=line, text=text, status=status)
 
 
 def _taken(request: Request, visit: Visit, receipt: Receipt, turn_id: str) -> Response:
     line = STOPPING if receipt is Receipt.STOPPING else ""
-    if _by_script(request):
+    if by_script(request):
         return JSONResponse({"receipt": receipt.value, "turn": turn_id, "line": line}, 202)
     # See Other: a reload after it does not send the form again.
     return RedirectResponse(f"/c/{visit.conversation_id}#latest", 303)

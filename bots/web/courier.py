@@ -17,7 +17,10 @@ PACE_S = 0.05
 
 
 class FeedCourier:
-    """Posts into `feed`. An answer's only post is its turn id, so that another attempt goes on in the same place."""
+    """Posts into `feed`. An answer's only post is its turn id, so that another attempt goes on in the same place.
+
+    Another answer to the same question goes on in the post of the first.
+    """
 
     def __init__(self, platform: str, feed: Feed, pace_s: float = PACE_S) -> None:
         self.platform = platform
@@ -30,11 +33,11 @@ class FeedCourier:
 
     async def notice(self, message: Message, text: str) -> None:
         """A line outside any answer. Raises DeliveryFailed."""
-        await _publish(self._feed, message, "notice", text)
+        await _publish(self._feed, message, "kept" if message.kind == "again" else "notice", text)
 
     async def retract(self, message: Message, posts: Sequence[str]) -> None:
         """Takes the answer to `message` away from the page, with its question. Raises DeliveryFailed."""
-        if message.id in posts:
+        if _place(message) in posts:
             await _publish(self._feed, message, "removed", "")
 
 
@@ -50,6 +53,9 @@ class _FeedDraft:
             return
         try:
             self._visible = True
+            if self._message.kind == "again":
+                await _publish(self._feed, self._message, "again", "")
+                return
             # Said again: whoever accepted the question may have died before the page was told of it.
             await _publish(self._feed, self._message, "said", self._message.text)
             await _publish(self._feed, self._message, "growing", "")
@@ -67,15 +73,19 @@ class _FeedDraft:
         if self._message.kind == "reset" and outcome is Outcome.ANSWERED:
             await _publish(self._feed, self._message, "reset", "")
         await _publish(self._feed, self._message, "closed", text, outcome.value)
-        return (self._message.id,)
+        return (_place(self._message),)
 
     async def leave(self) -> tuple[str, ...]:
         """The page goes on waiting: another worker will answer in the same place."""
-        return (self._message.id,) if self._visible else ()
+        return (_place(self._message),) if self._visible else ()
+
+
+def _place(message: Message) -> str:
+    return message.over[0] if message.over else message.id
 
 
 async def _publish(feed: Feed, message: Message, kind: str, text: str, outcome: str = "") -> None:
     try:
-        await feed.publish(message.conversation, FeedEvent(kind, message.id, text, outcome))
+        await feed.publish(message.conversation, FeedEvent(kind, _place(message), text, outcome))
     except StoreUnavailable as error:
         raise DeliveryFailed(f"The feed did not take the event: {error}") from error

@@ -16,13 +16,19 @@ _REPLAY_S = 2.0
 
 @dataclass(slots=True)
 class Exchange:
-    """One question and its answer so far; `outcome` is empty while the answer is awaited."""
+    """One question and its answer so far; `outcome` is empty while the answer is awaited.
+
+    While another answer is awaited, `earlier` is the outcome of the one that is still there. `answer_id` is the turn id
+    of the answer, "" where it is that of the exchange.
+    """
 
     turn_id: str
     question: str = ""
     answer: str = ""
     outcome: str = ""
     remembered: bool = False
+    earlier: str = ""
+    answer_id: str = ""
 
     @property
     def pending(self) -> bool:
@@ -78,6 +84,9 @@ def fold(turns: Sequence[Turn], events: Iterable[FeedEvent]) -> list[Exchange]:
             shown.clear()
         elif event.kind == "removed":
             shown.pop(event.turn_id, None)
+        elif event.kind in {"again", "kept"}:
+            if event.turn_id in shown:
+                _apply(shown[event.turn_id], event)
         elif event.kind in {"said", "growing", "closed"}:
             exchange = shown.setdefault(event.turn_id, exchanges.get(event.turn_id) or Exchange(event.turn_id))
             _apply(exchange, event)
@@ -92,15 +101,21 @@ def _remembered(turns: Sequence[Turn]) -> dict[str, Exchange]:
             exchange.question = turn.text
         else:
             exchange.answer, exchange.outcome = turn.text, Outcome.ANSWERED.value
+            exchange.answer_id = turn.answer_id
     return exchanges
 
 
 def _apply(exchange: Exchange, event: FeedEvent) -> None:
     if event.kind == "said":
         exchange.question = event.text
+    elif event.kind == "again":
+        exchange.earlier, exchange.outcome = exchange.outcome or exchange.earlier, ""
+    elif event.kind == "kept":
+        exchange.outcome = exchange.outcome or exchange.earlier
     elif event.kind == "closed":
         exchange.answer, exchange.outcome = event.text, event.outcome or Outcome.ANSWERED.value
-    elif not exchange.remembered:
+        exchange.earlier = ""
+    elif not exchange.remembered or exchange.earlier:
         # Growing once more after `closed`: the worker died before the commit, and another one answers again.
         exchange.answer, exchange.outcome = event.text, ""
 

@@ -16,11 +16,13 @@ from core.chat import lines
 from core.chat.intake import MailboxIntake
 from core.chat.interaction import PromptMessage, Sampling
 from core.chat.kit import Answerer
+from core.chat.logbook import LogWriter
 from core.chat.persona import Persona
 from core.chat.ports import FeedEvent
 from core.chat.worker import Pace, Worker
+from core.loop.listening import Listener
 from tests.support.browser import chromium, page_of
-from tests.support.memory_store import MemoryFeed, MemoryStore
+from tests.support.memory_store import MemoryFeed, MemoryLedger, MemoryStore
 from tests.support.scripted_host import ScriptedHost
 from tests.support.web_harness import serving
 
@@ -73,13 +75,18 @@ class Bot:
     @asynccontextmanager
     async def running(self, port: int = 0) -> AsyncIterator[None]:
         courier = FeedCourier("web", self.feed)
+        ledger = MemoryLedger()
         sampling = Sampling(temperature=0.0, top_p=1.0, max_tokens=100, seed=0)
         kit = Answerer(self.host, {"web": courier}, Persona(), sampling, "worker-1")
         stopping = asyncio.Event()
         worker = Worker(self.store, kit, stopping, Pace(take_wait_s=0.05, retry_s=0.01, drain_s=1.0))
-        app = web_app(MailboxIntake(self.store, courier), self.store, self.store, self.feed)
+        intake = MailboxIntake(self.store, courier)
+        listener = Listener("web", self.store, ledger, intake)
+        app = web_app(intake, self.store, self.store, self.feed, listener=listener)
+        writer = LogWriter(self.store, ledger, "writer-1", stopping, wait_s=0.05)
         async with asyncio.TaskGroup() as group, serving(app, port) as self.url:
             group.create_task(worker.run())
+            group.create_task(writer.run())
             try:
                 yield
             finally:

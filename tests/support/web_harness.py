@@ -21,6 +21,8 @@ from bots.web.server import open_port, serve_on
 from core.chat.intake import MailboxIntake
 from core.chat.limits import Limits
 from core.chat.ports import Courier, Feed, Histories, Mailbox
+from core.loop.feedback import Verdicts
+from core.loop.listening import Listener, Log
 
 TIMEOUT = aiohttp.ClientTimeout(total=10)
 
@@ -129,11 +131,18 @@ class WebHarness:
 
 @asynccontextmanager
 async def web_harness(
-    mailbox: Mailbox, feed: Feed, histories: Histories, limits: Limits | None = None
+    mailbox: Mailbox,
+    feed: Feed,
+    histories: Histories,
+    limits: Limits | None = None,
+    verdicts: Verdicts | None = None,
+    log: Log | None = None,
 ) -> AsyncIterator[WebHarness]:
     """The page on a real socket, its gateway wired to `mailbox` as the composition root does it."""
     courier = FeedCourier("web", feed)
-    app = web_app(MailboxIntake(mailbox, courier, limits), mailbox, histories, feed)
+    intake = MailboxIntake(mailbox, courier, limits)
+    listener = Listener("web", verdicts, log, intake) if verdicts and log else None
+    app = web_app(intake, mailbox, histories, feed, listener=listener)
     async with serving(app) as base_url, asyncio.TaskGroup() as group:
         harness = WebHarness(base_url, courier, group)
         try:

@@ -1,5 +1,7 @@
 // Makes the conversation page live: sends questions, shows answers as they grow, handles the keys.
 
+import { placed, unjudged } from "./judging.js";
+
 const main = document.querySelector("main[data-base]");
 const announce = document.querySelector("#announce");
 const line = document.querySelector(".line");
@@ -20,6 +22,7 @@ function exchangeOf(turn, make) {
   if (known || !make) return known;
   latest.before(blank.content.cloneNode(true));
   latest.previousElementSibling.dataset.turn = turn;
+  placed(latest.previousElementSibling, main.dataset.base);
   return latest.previousElementSibling;
 }
 
@@ -48,10 +51,30 @@ function said({ turn, text }) {
   showWhatWaits();
 }
 
-function growing({ turn, html }) {
-  const exchange = exchangeOf(turn, true);
+function awaited(exchange) {
   exchange.setAttribute("data-awaited", "");
   delete exchange.dataset.outcome;
+  unjudged(exchange);
+}
+
+// Another answer was asked for: the one that is there stays until the first word of the next.
+function again({ turn }) {
+  const exchange = exchangeOf(turn);
+  if (exchange) awaited(exchange);
+  showWhatWaits();
+}
+
+function kept({ turn, text }) {
+  const exchange = exchangeOf(turn);
+  exchange?.removeAttribute("data-awaited");
+  if (exchange) exchange.dataset.outcome = "answered";
+  say(text);
+  showWhatWaits();
+}
+
+function growing({ turn, html }) {
+  const exchange = exchangeOf(turn, true);
+  awaited(exchange);
   following(() => { exchange.querySelector(".answer").innerHTML = html; });
   showWhatWaits();
 }
@@ -99,7 +122,7 @@ function addCopyButtons(within) {
 
 // ── the feed ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
-const steps = { said, growing, closed, removed, reset: forget, notice: ({ text }) => say(text) };
+const steps = { said, again, kept, growing, closed, removed, reset: forget, notice: ({ text }) => say(text) };
 
 // A hidden tab lets go of its stream: a browser opens only six connections to one host.
 function listen() {
