@@ -84,7 +84,7 @@ def run_host(options: HostOptions, log: Log, tracing: Tracing = no_tracing) -> N
     choice = choose_engine(options.engine, fitness, look_around())
     log("engine chosen", engine=choice.engine, why=choice.why, model=fitness.name)
     plan = _Plan(fitness, choice, find_embedder(options.embedder))
-    with _listening(options) as listener:
+    with listening(options) as listener:
         asyncio.run(_traced(tracing, lambda spans: _serve(options, plan, listener, log, spans)))
 
 
@@ -199,7 +199,8 @@ class _Server(uvicorn.Server):
 
 
 @contextlib.contextmanager
-def _listening(options: HostOptions) -> Iterator[socket.socket]:
+def listening(options: HostOptions) -> Iterator[socket.socket]:
+    """The socket that the host listens on. Raises HostStartError."""
     if not options.api_key and not _is_loopback(options.host):
         raise HostStartError(f"--host {options.host} opens the model host to the network; set MODEL_API_KEY as well.")
     try:
@@ -210,6 +211,9 @@ def _listening(options: HostOptions) -> Iterator[socket.socket]:
             f"The model host cannot listen on {options.host}:{options.port} ({error.strerror or error}); "
             "choose another with --host and --port."
         ) from error
+    # Connections inherit it. asyncio sets it only on sockets that name their protocol, which this one does not, and
+    # uvicorn sends head and body apart: the body would wait 40 ms for the client's delayed acknowledgement.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     with listener:
         yield listener
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
@@ -13,6 +12,7 @@ import uvicorn
 from model.serve.app import make_app
 from model.serve.engine import ChatMessage, Drawing, EngineInfo, Step
 from model.serve.errors import BadPrompt
+from model.serve.main import HostOptions, listening
 from model.serve.service import Service
 
 
@@ -92,7 +92,7 @@ async def running(api_key: str = "", **service: Any) -> AsyncIterator[Running]:
     serving = Service(**(options | service))
     config = uvicorn.Config(make_app(serving, api_key), log_config=None, lifespan="off", timeout_graceful_shutdown=1)
     server = Quiet(config)
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+    with listening(HostOptions(port=0)) as listener:
         task = asyncio.create_task(server.serve(sockets=[listener]))
         try:
             yield Running(engine, serving, f"http://127.0.0.1:{listener.getsockname()[1]}")

@@ -14,7 +14,7 @@ import aiohttp
 import pytest
 
 from model.serve.errors import HostStartError
-from model.serve.main import HostOptions, find_model, run_host
+from model.serve.main import HostOptions, listening, find_model, run_host
 from model.wheel import wheel_model
 from tests.support.tiny_model import make_bert_folder, make_tiny_llama
 
@@ -114,6 +114,15 @@ def test_port_in_use_is_told_with_the_remedy() -> None:
 
         with pytest.raises(HostStartError, match=rf"127\.0\.0\.1:{port}.*--port"):
             start(port=port)
+
+
+def test_answers_are_sent_at_once_and_not_held_back_for_an_acknowledgement() -> None:
+    with (
+        listening(HostOptions(port=0)) as listener,
+        socket.create_connection(listener.getsockname()),
+        listener.accept()[0] as accepted,
+    ):
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def test_open_network_wants_a_key() -> None:
