@@ -88,8 +88,8 @@ class Closeness:
     `example_at` on, at most `examples` pairs of together `budget_tokens` go into the prompt.
     """
 
-    exact_at: float = 0.85
-    example_at: float = 0.4
+    exact_at: float = 0.9
+    example_at: float = 0.35
     examples: int = 3
     budget_tokens: int = 512
 
