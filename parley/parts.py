@@ -66,7 +66,7 @@ async def run_bot(settings: Settings, stopping: asyncio.Event) -> None:
         if settings.slack_on:
             gateways["slack"] = _slack(settings, intakes["slack"])
         if settings.discord_on:
-            gateways["discord"] = _discord(settings, stores, intakes["discord"], outside)
+            gateways["discord"] = _discord(settings, stores, intakes["discord"], outside, listeners["discord"])
         checks = {name: gateway.hears for name, gateway in gateways.items()}
         async with watched(settings, outside, stores.depth, checks, stopping):
             await together(stopping, *(gateway.run(stopping) for gateway in gateways.values()))
@@ -94,7 +94,7 @@ def _slack(settings: Settings, intake: Intake) -> Gateway:
     return Gateway(gateway.run, hears)
 
 
-def _discord(settings: Settings, stores: Stores, intake: Intake, outside: Outside) -> Gateway:
+def _discord(settings: Settings, stores: Stores, intake: Intake, outside: Outside, listener: Listener) -> Gateway:
     with needs("discord", "Discord", "DISCORD_TOKEN"):
         from bots.discord.backfill import BackfillSettings  # noqa: PLC0415
         from bots.discord.gateway import DiscordGateway, GatewaySettings  # noqa: PLC0415
@@ -107,7 +107,7 @@ def _discord(settings: Settings, stores: Stores, intake: Intake, outside: Outsid
         backfill=BackfillSettings(longest_s=settings.backfill_s, most_messages=settings.backfill_messages),
     )
     marks = stores.marks if settings.backfill_s else None
-    gateway = DiscordGateway(asked, intake, stores.mailbox, marks, outside.meters)
+    gateway = DiscordGateway(asked, intake, stores.mailbox, marks, outside.meters, listener=listener)
 
     async def hears() -> str:
         return "" if gateway.hears else "no session with Discord's gateway"

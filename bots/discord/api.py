@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import aiohttp
 import discord
+from discord import ui
 
 from bots.discord.patience import Calls, Patience
 from bots.discord.turns import Turns
@@ -40,9 +42,17 @@ class Api:
             self._client = None
 
     async def post(
-        self, channel_id: str, text: str, *, nonce: str, answers: str, within_s: float, ring: bool = False
+        self,
+        channel_id: str,
+        text: str,
+        *,
+        nonce: str,
+        answers: str,
+        within_s: float,
+        ring: bool = False,
+        below: ui.View | None = None,
     ) -> str:
-        """Posts `text` in reply to the message `answers`; with `ring` its author is notified.
+        """Posts `text` in reply to the message `answers`, with buttons `below`; with `ring` its author is notified.
 
         Discord answers a nonce that it saw within the last minutes with the message it made then, so a call whose
         response was lost is safe to repeat. That message may show an older text, which is then replaced.
@@ -55,28 +65,33 @@ class Api:
             question = discord.MessageReference(
                 message_id=int(answers), channel_id=int(channel_id), fail_if_not_exists=False
             )
+            shown: dict[str, Any] = {"view": below} if below else {}
             mentions = discord.AllowedMentions(everyone=False, users=False, roles=False, replied_user=ring)
             try:
                 return await channel.send(
-                    text, nonce=nonce, reference=question, allowed_mentions=mentions, suppress_embeds=True
+                    text, nonce=nonce, reference=question, allowed_mentions=mentions, suppress_embeds=True, **shown
                 )
             except discord.HTTPException as error:
                 if error.code != _MAY_NOT_REPLY:
                     raise
-            return await channel.send(text, nonce=nonce, allowed_mentions=_NO_MENTIONS, suppress_embeds=True)
+            return await channel.send(text, nonce=nonce, allowed_mentions=_NO_MENTIONS, suppress_embeds=True, **shown)
 
         message = await self._calls.make("a post", call)
         if message.content != text.strip():
-            await self.edit(channel_id, str(message.id), text, within_s=within_s)
+            await self.edit(channel_id, str(message.id), text, within_s=within_s, below=below)
         return str(message.id)
 
-    async def edit(self, channel_id: str, post_id: str, text: str, *, within_s: float) -> None:
-        """Replaces the text of one of our posts."""
+    async def edit(
+        self, channel_id: str, post_id: str, text: str, *, within_s: float, below: ui.View | None = None
+    ) -> None:
+        """Replaces the text of one of our posts, and what stands below it."""
 
         async def call() -> None:
             await self._turns.take("edit", channel_id, within_s)
             channel = await self._channel(channel_id)
-            await channel.get_partial_message(int(post_id)).edit(content=text, allowed_mentions=_NO_MENTIONS)
+            await channel.get_partial_message(int(post_id)).edit(
+                content=text, allowed_mentions=_NO_MENTIONS, view=below
+            )
 
         await self._calls.make("an edit", call)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -15,8 +16,11 @@ from bots.discord.backfill import Backfill, Budget, Missed
 from bots.discord.client import GatewayClient
 from bots.discord.hearing import Hearing
 from bots.discord.inflow import Inflow
+from bots.discord.judging import verdict_of
 from bots.discord.reading import PLATFORM
 from core.chat.errors import StoreUnavailable
+from core.loop.feedback import Source
+from core.loop.listening import Said
 
 _log = structlog.get_logger(__name__)
 T = TypeVar("T")
@@ -102,6 +106,16 @@ class Attendance:
         """Behind what was said in its channel before."""
         step = lambda: self._hearing.deleted(native_ids, channel_id, guild_id, self._client)  # noqa: E731
         self._inflow.put(str(channel_id), step)
+
+    def reacted(self, payload: discord.RawReactionActionEvent, *, added: bool) -> None:
+        """Into the lane of its channel; reactions of bots, ourselves included, say nothing."""
+        judging, verdict = self._client.judging, verdict_of(payload.emoji.name)
+        own = self._client.user is not None and payload.user_id == self._client.user.id
+        if judging is None or verdict is None or own or (payload.member is not None and payload.member.bot):
+            return
+        said = Said(f"discord:{uuid.uuid4().hex}", str(payload.user_id), verdict, Source.REACTION)
+        step = lambda: judging.reacted(str(payload.message_id), said, added=added)  # noqa: E731
+        self._inflow.put(str(payload.channel_id), step)
 
     # ── what was missed ─────────────────────────────────────────────────────────────────────────────────────────────
 

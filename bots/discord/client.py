@@ -11,6 +11,9 @@ import discord
 import structlog
 import yarl
 
+from bots.discord.buttons import AnswerButton
+from bots.discord.judging import Judging
+
 _log = structlog.get_logger(__name__)
 
 # The first connection of a client counts as lost until there is a session.
@@ -38,11 +41,15 @@ class Listener(Protocol):
     def deleted(self, native_ids: Sequence[str], channel_id: int, guild_id: int | None) -> None:
         """Messages of one channel were deleted."""
 
+    def reacted(self, payload: discord.RawReactionActionEvent, *, added: bool) -> None:
+        """Somebody put a reaction below a message, or took it away."""
+
 
 class GatewayClient(discord.AutoShardedClient):
-    """One client for all shards. `listener` is to be set before it starts."""
+    """One client for all shards. `listener` is to be set before it starts; without `judging` buttons do nothing."""
 
     listener: Listener
+    judging: Judging | None = None
 
     def __init__(
         self, *, message_content: bool, gateway_url: str | None, guild_ready_s: float, identify_s: float
@@ -58,6 +65,7 @@ class GatewayClient(discord.AutoShardedClient):
         self._gateway_url = gateway_url
         self._identify_s = identify_s
         self._lost_at = {_FIRST: time.monotonic()}
+        self.add_dynamic_items(AnswerButton)
 
     def lost_for(self) -> float:
         """For how many seconds a shard has been without a session; 0.0 when all have one."""
@@ -122,6 +130,19 @@ class GatewayClient(discord.AutoShardedClient):
         ids = [str(id_) for id_ in sorted(payload.message_ids)]
         self.listener.deleted(ids, payload.channel_id, payload.guild_id)
 
+    async def on_raw_reaction_add(self, payload: discord.RawReactionActionEvent) -> None:
+        """A reaction was added."""
+        self.listener.reacted(payload, added=True)
+
+    async def on_raw_reaction_remove(self, payload: discord.RawReactionActionEvent) -> None:
+        """A reaction was taken away."""
+        self.listener.reacted(payload, added=False)
+
+    async def on_interaction(self, interaction: discord.Interaction[GatewayClient]) -> None:
+        """A form was sent; buttons find their way by themselves."""
+        if self.judging is not None:
+            await self.judging.submitted(interaction)
+
     async def on_error(self, event_method: str, /, *args: Any, **kwargs: Any) -> None:
         """An event that we could not handle; the SDK would write it with the message's text."""
         _log.exception("discord_event_failed", discord_event=event_method)
@@ -138,5 +159,6 @@ def _intents(*, message_content: bool) -> discord.Intents:
     intents.guild_messages = True
     intents.dm_messages = True
     intents.guild_reactions = True
+    intents.dm_reactions = True
     intents.message_content = message_content
     return intents

@@ -9,8 +9,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import structlog
+from discord import ui
 
 from bots.discord.api import Api
+from bots.discord.buttons import below_answer
 from bots.discord.endpoints import use_endpoints
 from bots.discord.markup import harmless
 from bots.discord.patience import Patience
@@ -20,6 +22,7 @@ from core.chat.growing import GrowingPosts
 from core.chat.message import Message, Outcome
 from core.chat.pacing import Pacer
 from core.chat.ports import Draft
+from core.chat.split import split_reply
 
 _log = structlog.get_logger(__name__)
 
@@ -81,7 +84,14 @@ class DiscordCourier:
     def draft(self, message: Message, *, resumed: bool) -> Draft:
         """A draft that replies to `message`; a resumed one goes on in the reply that is already there."""
         poster = DiscordPoster(self._api, self, message, ring=self._settings.ring)
-        posts = GrowingPosts(poster, max_chars=MAX_CHARS, pace_s=self._settings.pace_s, resumed=resumed)
+        posts = GrowingPosts(
+            poster,
+            max_chars=MAX_CHARS,
+            pace_s=self._settings.pace_s,
+            resumed=resumed,
+            over=message.over,
+            sealed=message.kind != "reset",
+        )
         return DiscordDraft(posts, poster)
 
     async def notice(self, message: Message, text: str) -> None:
@@ -136,6 +146,8 @@ class DiscordDraft:
     async def close(self, text: str, outcome: Outcome) -> tuple[str, ...]:
         """Makes the final text visible, or takes all back for an empty one; returns the ids of the posts."""
         self._poster.turn_s = LAST_TURN_S
+        if outcome in (Outcome.ANSWERED, Outcome.STOPPED) and self._poster.can_be_judged:
+            self._poster.last_text = split_reply(text, MAX_CHARS)[-1] if text else ""
         return await self._posts.close(text, outcome)
 
     async def leave(self) -> tuple[str, ...]:
@@ -147,6 +159,7 @@ class DiscordPoster:
     """The `Poster` of one answer; each call waits `turn_s` seconds at most for its turn."""
 
     turn_s = 0.0
+    last_text = ""  # of the part with which the answer ends: below it stand the buttons
 
     def __init__(self, api: Api, courier: DiscordCourier, message: Message, *, ring: bool) -> None:
         self._api = api
@@ -155,6 +168,7 @@ class DiscordPoster:
         self._channel_id = message.reply_to["channel_id"]
         self._question_id = message.reply_to["message_id"]
         self._ring = ring
+        self.can_be_judged = message.kind != "reset"
         self._typing: asyncio.Task[None] | None = None
 
     async def indicate(self, *, on: bool) -> None:
@@ -179,11 +193,15 @@ class DiscordPoster:
             answers=self._question_id,
             ring=self._ring and part == 0,
             within_s=self.turn_s,
+            below=self._below(text),
         )
 
     async def edit(self, post_id: str, text: str) -> None:
         """Replaces a part."""
-        await self._api.edit(self._channel_id, post_id, harmless(text), within_s=self.turn_s)
+        await self._api.edit(self._channel_id, post_id, harmless(text), within_s=self.turn_s, below=self._below(text))
+
+    def _below(self, text: str) -> ui.View | None:
+        return below_answer() if text and text == self.last_text else None
 
     async def remove(self, post_id: str) -> None:
         """Removes a part."""

@@ -17,11 +17,13 @@ from bots.discord.endpoints import use_endpoints
 from bots.discord.errors import DiscordSetupError, intent_is_off, wrong_token
 from bots.discord.hearing import Hearing
 from bots.discord.inflow import Inflow, Retries
+from bots.discord.judging import Judging
 from bots.discord.patience import Calls, Patience
 from bots.discord.reading import Reader
 from core.chat.intake import Intake
 from core.chat.ports import Mailbox, Marks, Meter
 from core.chat.quiet import NO_METER
+from core.loop.listening import Listener
 
 _log = structlog.get_logger(__name__)
 
@@ -55,6 +57,7 @@ class DiscordGateway:
     """Hands what people say, edit and delete to `intake`; `mailbox` knows which conversation a post belongs to.
 
     With `marks` it keeps the mark "discord", and reads what was said while no gateway listened; `meter` counts that.
+    `listener` hears what people think of answers.
     """
 
     def __init__(
@@ -65,8 +68,11 @@ class DiscordGateway:
         marks: Marks | None = None,
         meter: Meter = NO_METER,
         now: Callable[[], float] = time.time,
+        *,
+        listener: Listener | None = None,
     ) -> None:
         self._settings = settings
+        self._judging = Judging(listener) if listener else None
         self._now = now
         self._hearing = Hearing(intake, Reader(mailbox, follow_threads=settings.message_content), now)
         self._connected: GatewayClient | None = None
@@ -118,6 +124,7 @@ class DiscordGateway:
 
     async def _connect(self, client: GatewayClient, inflow: Inflow, stopping: asyncio.Event) -> None:
         """Until the client dies, is without a session for too long, or `stopping` is set."""
+        client.judging = self._judging
         client.listener = attendance = Attendance(client, inflow, self._hearing, self._backfill, self._now)
         ways_to_end = (client.start(self._settings.token), attendance.attend(), self._watch(client), stopping.wait())
         tasks = [asyncio.create_task(way) for way in ways_to_end]

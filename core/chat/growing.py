@@ -12,16 +12,25 @@ from core.chat.split import split_reply
 class GrowingPosts:
     """A `Draft` over a `Poster`: parts of at most `max_chars` characters, edited as the answer grows.
 
-    `over` are posts that show an earlier answer to the same question: this one takes their place.
+    `over` are posts that show an earlier answer to the same question: this one takes their place. With
+    `sealed` the last part is shown once more at the end, whatever it shows: there something stands below it.
     """
 
     def __init__(
-        self, poster: Poster, *, max_chars: int, pace_s: float, resumed: bool, over: Sequence[str] = ()
+        self,
+        poster: Poster,
+        *,
+        max_chars: int,
+        pace_s: float,
+        resumed: bool,
+        over: Sequence[str] = (),
+        sealed: bool = False,
     ) -> None:
         self.pace_s = pace_s
         self._poster = poster
         self._max_chars = max_chars
         self._resumed = resumed
+        self._sealed = sealed
         # id, and the text it shows as far as we know
         self._posts: list[tuple[str, str | None]] = [(post_id, None) for post_id in over]
 
@@ -43,6 +52,8 @@ class GrowingPosts:
     async def close(self, text: str, outcome: Outcome) -> tuple[str, ...]:
         """Shows the final text, removes posts that it no longer needs (all for an empty one), ends the indicator."""
         try:
+            if self._sealed and self._posts:
+                self._posts[-1] = (self._posts[-1][0], None)
             await self.show(text)
             needed = len(split_reply(text, self._max_chars))
             while len(self._posts) > needed:

@@ -79,17 +79,19 @@ class Listener:
 
     async def take_back(self, post_id: str, said: Said) -> str:
         """Takes back `said.verdict`, as one does by removing a reaction; another word that came later stays."""
-        if await self.verdict(post_id, said.person_id) is not said.verdict:
+        try:
+            last = await self._last_word(post_id, said.person_id)
+        except StoreUnavailable as error:
+            _log.warning("feedback_not_taken", post=post_id, reason=str(error))
+            return AWAY
+        if last is not said.verdict:
             return ""
         return await self.judge(post_id, Said(said.id, said.person_id, Verdict.TAKEN_BACK, said.source))
 
     async def verdict(self, post_id: str, person_id: str) -> Verdict | None:
         """The person's last word on the answer in the post; None where there is none, or it cannot be read."""
         try:
-            answered = await self.verdicts.answer_of(self.platform, post_id)
-            if answered is None:
-                return None
-            return (await self.verdicts.verdicts(answered.conversation, person_id)).get(answered.turn_id)
+            return await self._last_word(post_id, person_id)
         except StoreUnavailable as error:
             _log.warning("verdict_not_read", post=post_id, reason=str(error))
             return None
@@ -121,6 +123,12 @@ class Listener:
             _log.warning("log_not_read", post=post_id, reason=str(error))
             return [LOG_AWAY]
         return why(done) if done else [NOT_LOGGED_YET]
+
+    async def _last_word(self, post_id: str, person_id: str) -> Verdict | None:
+        answered = await self.verdicts.answer_of(self.platform, post_id)
+        if answered is None:
+            return None
+        return (await self.verdicts.verdicts(answered.conversation, person_id)).get(answered.turn_id)
 
     def _feedback(self, answered: Answered, said: Said) -> Feedback:
         return Feedback(

@@ -15,6 +15,8 @@ from bots.discord.inflow import Retries
 from bots.discord.patience import Patience
 from core.chat.intake import MailboxIntake
 from core.chat.ports import Courier, Mailbox, Marks
+from core.loop.feedback import Verdicts
+from core.loop.listening import Listener, Log
 from tests.support.fake_discord import FakeDiscord
 from tests.support.fake_discord.limits import Fault
 from tests.support.fake_discord.world import Post
@@ -145,6 +147,8 @@ async def discord_harness(
     marks: Marks | None = None,
     clock: Callable[[], float] = time.time,
     pace_s: float = 0.05,
+    verdicts: Verdicts | None = None,
+    log: Log | None = None,
 ) -> AsyncIterator[DiscordHarness]:
     """A bot that takes mail into `mailbox`; whoever answers uses `courier`. What it misses is read with `marks`."""
     async with FakeDiscord() as fake:
@@ -153,6 +157,7 @@ async def discord_harness(
         settings = CourierSettings(fake.token, fake.api_url, pace_s=pace_s, patience=QUICK)
         async with discord_courier(settings) as courier:
             intake = MailboxIntake(mailbox, courier, now=clock)
-            gateway = DiscordGateway(quick_settings(fake), intake, mailbox, marks)
+            listener = Listener("discord", verdicts, log, intake, now=clock) if verdicts and log else None
+            gateway = DiscordGateway(quick_settings(fake), intake, mailbox, marks, listener=listener)
             async with listening(gateway, fake):
                 yield DiscordHarness(fake, courier)

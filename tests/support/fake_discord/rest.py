@@ -11,6 +11,7 @@ from typing import Any
 
 from aiohttp import web
 
+from tests.support.fake_discord.interactions import Interactions, bad_components
 from tests.support.fake_discord.limits import CUT, SILENCE, Fault, Limits
 from tests.support.fake_discord.sessions import Sessions, abort
 from tests.support.fake_discord.world import DM_CHANNEL, REPLY_MESSAGE, Channel, Json, Post, World
@@ -48,6 +49,7 @@ class Rest:
         self.faults: list[Fault] = []
         self.calls: list[Call] = []
         self.nonce_s = 180.0
+        self.interactions = Interactions(world)
         self._nonces: dict[tuple[str, str], tuple[float, Post]] = {}
 
     def routes(self) -> list[web.RouteDef]:
@@ -65,6 +67,7 @@ class Rest:
             web.get(messages + "/{message}", self._get),
             web.patch(messages + "/{message}", self._edit),
             web.delete(messages + "/{message}", self._delete),
+            *self.interactions.routes(),
         ]
 
     @web.middleware
@@ -77,6 +80,8 @@ class Rest:
         fault = next((fault for fault in self.faults if fault.meets(request)), None)
         if fault:
             return await self._suffer(fault, request, handler)
+        if request.path.startswith(("/api/v10/interactions/", "/api/v10/webhooks/")):
+            return await handler(request)  # the token in the path is the right
         if request.headers.get("Authorization") != f"Bot {self.world.token}":
             return _json({"message": "401: Unauthorized", "code": 0}, 401)
         return await self._limited(request, handler)
@@ -167,6 +172,7 @@ class Rest:
         post = Post(self.world.new_id(), channel, self.world.bot, content, quoted=quoted, nonce=nonce)
         post.type = REPLY_MESSAGE if quoted else 0
         post.flags = body.get("flags", 0)
+        post.components = _components(body) or []
         post.mentions = self.world.mentioned(content)
         post.rings = _rings(post, body.get("allowed_mentions"))
         self.world.add(post)
@@ -208,7 +214,11 @@ class Rest:
         post = self._message(request)
         if post.author is not self.world.bot:
             raise Refused(403, 50005, "Cannot edit a message authored by another user")
-        post.edit(_content(await request.json()))
+        body = await request.json()
+        components = _components(body)
+        post.edit(_content(body))
+        if components is not None:  # what an edit does not name stays
+            post.components = components
         await self.sessions.tell_message(post, "MESSAGE_UPDATE")
         return _json(post.json())
 
@@ -261,6 +271,13 @@ def _content(body: Json) -> str:
     if not content:
         raise Refused(400, 50006, "Cannot send an empty message")
     return content
+
+
+def _components(body: Json) -> list[Json] | None:
+    rows: list[Json] | None = body.get("components")
+    if rows and (problem := bad_components(rows)):
+        raise _invalid("components", "COMPONENT_LAYOUT_WIDTH_EXCEEDED", problem)
+    return rows
 
 
 def _rings(post: Post, allowed: Json | None) -> list[str]:

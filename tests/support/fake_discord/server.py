@@ -10,6 +10,7 @@ from aiohttp import web
 from discord.gateway import DiscordWebSocket
 from discord.http import Route
 
+from tests.support.fake_discord.interactions import Interaction
 from tests.support.fake_discord.limits import Fault
 from tests.support.fake_discord.rest import Rest
 from tests.support.fake_discord.sessions import MESSAGE_CONTENT, Sessions
@@ -114,6 +115,22 @@ class FakeDiscord:
     async def redeliver(self, message_id: str) -> None:
         """Tells the sessions of a message once more."""
         await self.sessions.tell_message(self.world.posts[message_id])
+
+    async def click(self, person: str, post: Post, word: str) -> Interaction:
+        """`person` clicks a button of ours below `post`, and waits for what they see of it."""
+        interaction, event = self.rest.interactions.click(self.world.user(person), post, f"parley:{word}")
+        await self.sessions.tell_interaction(event)
+        return await self.rest.interactions.answered(interaction)
+
+    async def submit(self, opened: Interaction, **values: str) -> Interaction:
+        """The person to whom a form was opened fills it in and sends it."""
+        interaction, event = self.rest.interactions.submit(opened, values)
+        await self.sessions.tell_interaction(event)
+        return await self.rest.interactions.answered(interaction)
+
+    async def react(self, person: str, post: Post, emoji: str, *, added: bool = True, bot: bool = False) -> None:
+        """`person` puts a reaction below `post`, or takes it away."""
+        await self.sessions.tell_reaction(post, self.world.user(person, bot=bot), emoji, added=added)
 
     async def open_thread(self, name: str, parent: Channel, root: str | None = None, *, told: bool = True) -> Channel:
         """Opens a thread in `parent`; with `told=False` the gateway says nothing of it."""

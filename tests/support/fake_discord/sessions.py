@@ -10,10 +10,11 @@ from typing import Any
 
 from aiohttp import WSMsgType, web
 
-from tests.support.fake_discord.world import DM_CHANNEL, Channel, Json, Post, World
+from tests.support.fake_discord.world import DM_CHANNEL, Channel, Json, Post, User, World
 
 GUILDS, MEMBERS, PRESENCES = 1 << 0, 1 << 1, 1 << 8
 GUILD_MESSAGES, DIRECT_MESSAGES, MESSAGE_CONTENT = 1 << 9, 1 << 12, 1 << 15
+GUILD_REACTIONS, DIRECT_REACTIONS = 1 << 10, 1 << 13
 
 
 @dataclass(slots=True)
@@ -179,6 +180,31 @@ class Sessions:
                 await self._tell(session, "MESSAGE_DELETE", place | {"id": ids[0]})
             else:
                 await self._tell(session, "MESSAGE_DELETE_BULK", place | {"ids": list(ids)})
+
+    async def tell_reaction(self, post: Post, person: User, emoji: str, *, added: bool) -> None:
+        """That a person put a reaction below a post, or took it away; only a new one comes with the member."""
+        direct = post.channel.type == DM_CHANNEL
+        event: Json = {
+            "user_id": person.id,
+            "channel_id": post.channel.id,
+            "message_id": post.id,
+            "emoji": {"id": None, "name": emoji},
+            "type": 0,
+            "burst": False,
+        }
+        if not direct:
+            event["guild_id"] = self.world.guild_id
+            if added:
+                joined: Json = {"roles": [], "joined_at": None, "deaf": False, "mute": False, "flags": 0}
+                event["member"] = joined | {"user": person.json()}
+        for session in list(self.sessions.values()):
+            if session.intents & (DIRECT_REACTIONS if direct else GUILD_REACTIONS):
+                await self._tell(session, "MESSAGE_REACTION_ADD" if added else "MESSAGE_REACTION_REMOVE", event)
+
+    async def tell_interaction(self, event: Json) -> None:
+        """Interactions need no intent, and come to one session only."""
+        for session in list(self.sessions.values())[-1:]:
+            await self._tell(session, "INTERACTION_CREATE", event)
 
     def _as_heard(self, post: Post, intents: int) -> Json:
         told = self.as_read(post, may_read=bool(intents & MESSAGE_CONTENT))

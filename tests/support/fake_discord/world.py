@@ -91,6 +91,7 @@ class Post:
     edited_at: str | None = None
     pinned: bool = False
     embeds: list[Json] = field(default_factory=list)
+    components: list[Json] = field(default_factory=list)
 
     def json(self, *, with_quoted: bool = True) -> Json:
         told: Json = {
@@ -106,6 +107,7 @@ class Post:
             "mention_roles": self.mention_roles,
             "attachments": [],
             "embeds": self.embeds,
+            "components": self.components,
             "pinned": self.pinned,
             "type": self.type,
             "flags": self.flags,
