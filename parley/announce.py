@@ -51,11 +51,19 @@ async def _json(session: aiohttp.ClientSession, url: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def announce(settings: Settings, model: str, watch: Mapping[str, int], say: Callable[[str], None]) -> None:
-    """Says what was started, one line a part; `watch` is the port at which each part can be watched."""
+def announce(
+    settings: Settings, model: str, watch: Mapping[str, int], say: Callable[[str], None], first_link: str = ""
+) -> None:
+    """Says what was started, one line a part; `watch` is the port at which each part can be watched.
+
+    `first_link` makes the first admin's account; it is shown to nobody else and in no log.
+    """
     say(f"Parley {parley.__version__} is running.")
     for name, line in _lines(settings, model, watch):
         say(f"  {name:<10} {line}")
+    if first_link:
+        say("The console has no admin yet. This link makes the first one; it works once, for a day:")
+        say(f"  {first_link}")
     say("Ctrl+C stops everything; nothing is lost. Logs are in " + _short(settings.home / "logs") + ".")
 
 
@@ -68,6 +76,7 @@ def _lines(settings: Settings, model: str, watch: Mapping[str, int]) -> list[tup
     discord = "on" if settings.discord_on else "off: put DISCORD_TOKEN into .env"
     return [
         ("web page", f"http://127.0.0.1:{settings.parley_port}"),
+        ("console", f"http://127.0.0.1:{settings.parley_port}/console"),
         ("terminal", "parley chat  (.venv/bin/parley chat after make run)"),
         ("model", f"{model}{shipped}"),
         ("mailbox", "REDIS_URL" if settings.redis_url else mailbox),

@@ -8,9 +8,11 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from core.chat.errors import ParleyError
+from core.loop.people import Role
 from parley.errors import EXIT_SETUP, NotRunning, SetupError
 from parley.logs import configure_logs
 from parley.settings import Settings, load_settings
@@ -21,6 +23,10 @@ app = typer.Typer(
 )
 models = typer.Typer(no_args_is_help=True, help="What models there are, and whether one fits.")
 app.add_typer(models, name="models")
+admins = typer.Typer(no_args_is_help=True, help="Who may enter the admin console.")
+app.add_typer(admins, name="admin")
+trail = typer.Typer(no_args_is_help=True, help="What was done in the admin console, and by whom.")
+app.add_typer(trail, name="audit")
 
 EXIT_NOT_ANSWERED = 1
 EXIT_NOT_RUNNING = 3
@@ -174,4 +180,66 @@ def check_model(path: Annotated[str, typer.Argument(help="A GGUF file, a Transfo
     for line in lines:
         _write(f"{line}\n")
     if not fit:
+        sys.exit(1)
+
+
+@admins.command("add")
+def add_account(
+    name: Annotated[str, typer.Argument(help="The name to sign in with.")],
+    role: Annotated[Role, typer.Option(help="What the account may do.")] = Role.VIEWER,
+    *,
+    password_stdin: Annotated[
+        bool, typer.Option("--password-stdin", help="Read the password from standard input.")
+    ] = False,
+) -> None:
+    """Make an account; asks for its password."""
+    from parley import people  # noqa: PLC0415
+
+    made = asyncio.run(people.add_account(_begin("admin", "critical"), name, role, from_stdin=password_stdin))
+    _write(f"{made.name} may sign in as {made.role.value}.\n")
+
+
+@admins.command("list")
+def list_accounts() -> None:
+    """Show all accounts."""
+    from parley import people  # noqa: PLC0415
+
+    table = Table("name", "role", "state", "signs in by")
+    for found in asyncio.run(people.list_accounts(_begin("admin", "critical"))):
+        ways = ["password"] * found.has_password + [found.provider] * bool(found.provider)
+        state = "active" if found.active else "disabled"
+        table.add_row(escape(found.name), found.role.value, state, ", ".join(ways))
+    Console().print(table)
+
+
+@admins.command("disable")
+def disable_account(name: Annotated[str, typer.Argument(help="Whose account.")]) -> None:
+    """Shut an account out; its sessions and tokens end at once."""
+    from parley import people  # noqa: PLC0415
+
+    changed = asyncio.run(people.disable_account(_begin("admin", "critical"), name))
+    _write(f"{changed.name} is disabled.\n")
+
+
+@admins.command("role")
+def change_role(
+    name: Annotated[str, typer.Argument(help="Whose account.")], role: Annotated[Role, typer.Argument(help="The role.")]
+) -> None:
+    """Give an account another role."""
+    from parley import people  # noqa: PLC0415
+
+    changed = asyncio.run(people.change_role(_begin("admin", "critical"), name, role))
+    _write(f"{changed.name} is {changed.role.value}.\n")
+
+
+@trail.command("verify")
+def verify_trail(
+    *, head: Annotated[str, typer.Option(help="A head that was printed before: it must still be in the chain.")] = ""
+) -> None:
+    """Walk along the whole audit trail. Exit code 1 when an entry was changed, taken out or put in."""
+    from parley import people  # noqa: PLC0415
+
+    verdict = asyncio.run(people.verify_trail(_begin("audit", "critical"), head))
+    _write(f"{verdict}\n")
+    if verdict.broken:
         sys.exit(1)

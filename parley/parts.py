@@ -8,6 +8,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from fastapi import FastAPI
+
+from admin.desk import Desk
 from bots.web.app import web_app
 from bots.web.server import serve_web
 from core.chat.errors import StoreUnavailable
@@ -27,6 +30,7 @@ from parley.compose import (
     secret,
     worker_name,
 )
+from parley.console import beside, open_desk
 from parley.errors import SetupError
 from parley.extras import needs
 from parley.meters import host_gauges
@@ -57,12 +61,14 @@ async def run_bot(settings: Settings, stopping: asyncio.Event) -> None:
         open_ledger(settings) as ledger,
         open_stores(settings) as stores,
         open_couriers(settings, stores, outside) as couriers,
+        open_desk(settings) as desk,
     ):
         limits = limits_of(settings, stores)
         intakes = {name: open_intake(stores, courier, outside, limits) for name, courier in couriers.items()}
         # The ledger is read when somebody asks why an answer is as it is, and at no other time.
         listeners = {name: Listener(name, stores.verdicts, ledger, intake) for name, intake in intakes.items()}
-        gateways = {"web": _web(settings, stores, intakes["web"], listeners["web"])}
+        app = _pages(settings, stores, intakes["web"], listeners["web"], desk)
+        gateways = {"web": _web(settings, app)}
         if settings.slack_on:
             gateways["slack"] = _slack(settings, intakes["slack"])
         if settings.discord_on:
@@ -72,8 +78,13 @@ async def run_bot(settings: Settings, stopping: asyncio.Event) -> None:
             await together(stopping, *(gateway.run(stopping) for gateway in gateways.values()))
 
 
-def _web(settings: Settings, stores: Stores, intake: Intake, listener: Listener) -> Gateway:
-    app = web_app(intake, stores.mailbox, stores.mailbox, stores.feed, listener=listener, hosts=settings.hosts)
+def _pages(settings: Settings, stores: Stores, intake: Intake, listener: Listener, desk: Desk) -> FastAPI:
+    """The web page with the console beside it."""
+    mailbox, feed = stores.mailbox, stores.feed
+    return beside(web_app(intake, mailbox, mailbox, feed, listener=listener, hosts=settings.hosts), desk, settings)
+
+
+def _web(settings: Settings, app: FastAPI) -> Gateway:
     port = settings.parley_port
     return Gateway(
         lambda stopping: serve_web(app, WEB_HOST, port, stopping), answers([f"http://{WEB_HOST}:{port}/health"])
@@ -187,10 +198,19 @@ async def _prepared_ledger(settings: Settings) -> AsyncIterator[SqlLedger]:
     Raises:
         SetupError: the database cannot be reached, or is none that Parley knows.
     """
+    await migrated(settings)
+    async with open_ledger(settings) as ledger:
+        yield ledger
+
+
+async def migrated(settings: Settings) -> None:
+    """Brings the tables up to date.
+
+    Raises:
+        SetupError: the database cannot be reached, or is none that Parley knows.
+    """
     try:
         await migrate(settings.ledger_url)
     except (StoreUnavailable, ValueError) as error:
         name = "DATABASE_URL" if settings.database_url else f"PARLEY_HOME={settings.home}"
         raise SetupError(f"{name}: {error}") from error
-    async with open_ledger(settings) as ledger:
-        yield ledger

@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, Self, get_args
+from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
@@ -62,6 +63,13 @@ class Settings(BaseSettings):
     mailbox_replicas: int = Field(default=0, ge=0)
     backfill_hours: float = Field(default=24.0, ge=0.0, le=24.0)
     backfill_messages: int = Field(default=1000, ge=1)
+
+    console_oidc_issuer: str | None = None
+    console_oidc_client_id: str = ""
+    console_oidc_client_secret: SecretStr | None = None
+    console_oidc_name: str = ""
+    console_oidc_team: str = ""
+    console_oidc_role: Literal["viewer", "reviewer", "trainer", "releaser", "admin"] | None = None
 
     inbox_limit: int = Field(default=20, ge=1)
     person_messages_per_minute: float = Field(default=20.0, ge=0.0)
@@ -124,6 +132,34 @@ class Settings(BaseSettings):
             raise ValueError(
                 "SLACK_APP_TOKEN is set but SLACK_BOT_TOKEN is not. Copy the Bot User OAuth Token (xoxb-…) from "
                 "'OAuth & Permissions' into .env, or remove both."
+            )
+        return self
+
+    @field_validator("console_oidc_issuer")
+    @classmethod
+    def _safe_issuer(cls, url: str | None) -> str | None:
+        if url is not None and not url.startswith(("https://", "http://127.0.0.1:", "http://localhost:")):
+            raise ValueError("does not begin with https://; who somebody is must not be told in the clear.")
+        return url
+
+    @model_validator(mode="after")
+    def _provider_is_whole(self) -> Self:
+        issuer = self.console_oidc_issuer or ""
+        if issuer and not (self.console_oidc_client_id and self.console_oidc_client_secret):
+            raise ValueError(
+                "CONSOLE_OIDC_ISSUER is set, but CONSOLE_OIDC_CLIENT_ID or CONSOLE_OIDC_CLIENT_SECRET is not. Copy "
+                "both from the provider's page of your application, or remove the issuer."
+            )
+        host = urlsplit(issuer).hostname
+        if host == "slack.com" and not self.console_oidc_team:
+            raise ValueError(
+                "CONSOLE_OIDC_ISSUER names Slack, where anybody has a login. Set CONSOLE_OIDC_TEAM to the id of your "
+                "workspace (T…)."
+            )
+        if host == "discord.com" and self.console_oidc_role and not self.console_oidc_team:
+            raise ValueError(
+                "CONSOLE_OIDC_ROLE would let everybody in who has a Discord account. Set CONSOLE_OIDC_TEAM to the "
+                "id of your server, or remove the role."
             )
         return self
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import aiohttp
 
+from core.chat.errors import StoreUnavailable
 from parley.announce import HostAddress, announce, describe_host
 from parley.embedded import prepare_home, valkey_part
 from parley.errors import SetupError
@@ -38,7 +39,7 @@ async def run_up(settings: Settings, say: Say, stopping: asyncio.Event) -> None:
         try:
             host, watch = await _start_all(supervisor, settings, say)
             if not stopping.is_set():
-                announce(settings, await describe_host(host), watch, say)
+                announce(settings, await describe_host(host), watch, say, await _first_link(settings, say))
             await supervisor.watch()
         finally:
             if stopping.is_set():
@@ -64,6 +65,17 @@ async def _start_all(supervisor: Supervisor, settings: Settings, say: Say) -> tu
         watch["model host"] = int(host.url.rpartition(":")[2])
     await supervisor.start(*parts)
     return host, watch
+
+
+async def _first_link(settings: Settings, say: Say) -> str:
+    """The link to the first admin's account, "" where there is one; a database that is away is no reason to stop."""
+    from parley.console import first_link  # noqa: PLC0415 - the supervisor itself needs no web framework
+
+    try:
+        return await first_link(settings)
+    except StoreUnavailable as error:
+        say(f"Whether the console has an admin could not be seen ({error}). 'parley admin add' makes one.")
+        return ""
 
 
 def _host_address(settings: Settings) -> HostAddress:

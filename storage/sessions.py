@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -136,9 +136,15 @@ class SqlThrottle:
                     await connection.execute(insert(login_throttle), rows)
                 return wait
 
-    async def forget(self, names: Mapping[str, Slowness]) -> None:
-        """See `Throttle.forget`."""
-        await _write(self._engine, delete(login_throttle).where(login_throttle.c.name.in_(list(names))))
+    async def right(self, own: Collection[str], shared: Collection[str]) -> None:
+        """See `Throttle.right`."""
+        c = login_throttle.c
+        with in_our_words():
+            async with self._engine.execution_options(**WRITES).begin() as connection:
+                await _hold(connection)
+                await connection.execute(delete(login_throttle).where(c.name.in_(list(own))))
+                here = c.name.in_(list(shared)) & (c.failures > 0)
+                await connection.execute(update(login_throttle).where(here).values(failures=c.failures - 1))
 
     async def knows_browser(self, name: str) -> bool:
         """See `Throttle.knows_browser`."""

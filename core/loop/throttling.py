@@ -7,7 +7,7 @@ owner out with it, a browser that has signed in before is counted under a name o
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -52,8 +52,8 @@ class Throttle(Protocol):
         Returns 0, or the seconds to wait where one of them is too fast; then nothing is counted.
         """
 
-    async def forget(self, names: Mapping[str, Slowness]) -> None:
-        """The try was the right one: what was counted under `names` is forgotten."""
+    async def right(self, own: Collection[str], shared: Collection[str]) -> None:
+        """The try was the right one: what was counted under `own` is forgotten, `shared` get this one try back."""
 
     async def knows_browser(self, name: str) -> bool:
         """Whether `name` was remembered with `remember_browser`."""

@@ -13,7 +13,7 @@ import pytest
 from parley.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
-ROOMS = ("bots", "core", "model", "parley", "storage")
+ROOMS = ("admin", "bots", "core", "model", "parley", "storage")
 SOURCES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
 ENVIRONMENT = {("os", "environ"), ("os", "getenv"), ("os", "environb"), ("os", "putenv")}
 

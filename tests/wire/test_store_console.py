@@ -280,9 +280,12 @@ async def test_a_refused_try_does_not_make_the_wait_longer_and_success_forgets(s
         await throttle.begin(NAMES, NOW)
 
     assert [await throttle.begin(NAMES, NOW + 0.5) for _ in range(3)] == [0.5] * 3
-    await throttle.forget(NAMES)
+    await throttle.right(["pair"], ["address"])
 
     assert await throttle.begin(NAMES, NOW + 0.5) == 0.0
+    async with sql.connect() as connection:
+        rows = (await connection.execute(text("SELECT name, failures FROM login_throttle ORDER BY name"))).all()
+    assert [tuple(row) for row in rows] == [("address", 3), ("pair", 1)]
 
 
 async def test_counts_are_forgotten_and_known_browsers_are_not(sql: AsyncEngine) -> None:
