@@ -219,7 +219,7 @@ async def test_every_change_stands_in_the_trail_with_who_did_it(console: Console
     page = await ada.get("/audit")
 
     rows = re.findall(
-        r"<tr>\s*<td>(\d+)</td>.*?<bdi>(.*?)</bdi>.*?>([\w.]+)</td>\s*<td><bdi>(.*?)</bdi>", page.text, re.DOTALL
+        r"<tr>\s*<td>(\d+)</td>.*?<bdi>(.*?)</bdi>.*?>([\w.]+)</td>\s*<td><bdi[^>]*>(.*?)</bdi>", page.text, re.DOTALL
     )
     told = [f"{who} {what} {whom.partition(':')[0]}" for _, who, what, whom in reversed(rows)]
     assert told == [
