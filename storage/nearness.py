@@ -1,6 +1,6 @@
 """The vectors of approved questions in memory: core's Approvals, searched whole, exactly, in milliseconds.
 
-Why no index structure and no database extension: docs/decisions/0003-recall.md.
+Why no index structure and no database extension: docs/decisions/0005-recall.md.
 """
 
 from __future__ import annotations

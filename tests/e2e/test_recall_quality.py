@@ -8,7 +8,8 @@ from collections import Counter
 
 import pytest
 
-from bench.recall import QUESTIONS, Asked, ask_all, choose, given_with_words, held_out, shown
+from bench.recall import QUESTIONS, ask_all
+from bench.recall_figures import Asked, choose, given_with_words, held_out, shown
 from core.loop.recall import Closeness
 from model.serve.embedder import load_embedder
 from model.serve.embedding_model import EmbeddingModel, find_embedder

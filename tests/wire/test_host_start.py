@@ -14,7 +14,7 @@ import aiohttp
 import pytest
 
 from model.serve.errors import HostStartError
-from model.serve.main import HostOptions, listening, find_model, run_host
+from model.serve.main import HostOptions, find_model, listening, run_host
 from model.wheel import wheel_model
 from tests.support.tiny_model import make_bert_folder, make_tiny_llama
 
