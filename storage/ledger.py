@@ -18,7 +18,8 @@ from core.chat.interaction import Interaction, PromptMessage, Sampling
 from core.chat.message import Conversation, Outcome
 from core.loop.feedback import Feedback, Reason, Source, Verdict
 from storage.engine import WRITES, in_our_words
-from storage.tables import erasure, feedback, interaction, interaction_speaker, interaction_text
+from storage.review_items import add_items, erase_items
+from storage.tables import erasure, feedback, interaction, interaction_speaker, interaction_text, review_item
 
 ERASED = "[erased]"
 # PostgreSQL takes no NUL, and neither database takes half of a surrogate pair.
@@ -60,6 +61,7 @@ class SqlLedger:
                 await _add(connection, interaction, [_row(each) for each in cleaned])
                 await _add(connection, interaction_text, [_text_row(each) for each in cleaned])
                 await _add(connection, interaction_speaker, [row for each in cleaned for row in _speaker_rows(each)])
+                await add_items(connection, cleaned)
 
     async def record_feedback(self, said: Sequence[Feedback]) -> None:
         """See `Ledger.record_feedback`; texts are cleaned as in `record`."""
@@ -208,6 +210,7 @@ async def _add(connection: AsyncConnection, table: Table, rows: list[dict[str, A
 
 async def _remove_own(connection: AsyncConnection, person: tuple[str, str, str]) -> int:
     own = select(interaction.c.turn_id).where(_by(interaction, person))
+    await erase_items(connection, _by(review_item, person))
     for table in (interaction_text, interaction_speaker, feedback):
         await connection.execute(delete(table).where(table.c.turn_id.in_(own)))
     await connection.execute(delete(feedback).where(_by(feedback, person)))

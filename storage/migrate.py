@@ -17,8 +17,8 @@ from storage.engine import WRITES, in_our_words, open_engine
 _LOCK = 0x7061726C6579
 
 
-async def migrate(database_url: str) -> None:
-    """Creates or updates the tables, in one transaction: all or nothing.
+async def migrate(database_url: str, to: str = "head") -> None:
+    """Creates or updates the tables, up to the revision `to`, in one transaction: all or nothing.
 
     Raises:
         StoreUnavailable: the database cannot be used, or was made by a newer Parley.
@@ -27,12 +27,12 @@ async def migrate(database_url: str) -> None:
     try:
         with as_file(files("storage").joinpath("migrations")) as scripts, in_our_words():
             async with engine.execution_options(**WRITES).begin() as connection:
-                await connection.run_sync(_upgrade, scripts)
+                await connection.run_sync(_upgrade, scripts, to)
     finally:
         await engine.dispose()
 
 
-def _upgrade(connection: Connection, scripts: Path) -> None:
+def _upgrade(connection: Connection, scripts: Path, to: str) -> None:
     if connection.dialect.name == "postgresql":
         # Whoever comes second waits here, and then finds nothing left to do. SQLite waits at BEGIN IMMEDIATE.
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
@@ -41,7 +41,7 @@ def _upgrade(connection: Connection, scripts: Path) -> None:
     config.set_main_option("path_separator", "os")
     config.attributes["connection"] = connection
     try:
-        command.upgrade(config, "head")
+        command.upgrade(config, to)
     except CommandError as error:
         raise StoreUnavailable(
             f"The database does not fit this version of Parley ({error}): install the version that made it, or newer."

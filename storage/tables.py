@@ -13,9 +13,11 @@ from sqlalchemy import (
     Index,
     Integer,
     MetaData,
+    SmallInteger,
     String,
     Table,
     Text,
+    text,
 )
 
 metadata = MetaData()
@@ -215,4 +217,101 @@ audit_event = Table(
     Index("audit_event_actor", "actor", "seq"),
     Index("audit_event_action", "action", "seq"),
     Index("audit_event_subject", "subject", "seq"),
+)
+
+# ── review ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+# SQLite pages by its row number only where the key is spelled INTEGER.
+_NUMBER = BigInteger().with_variant(Integer, "sqlite")
+
+# What the inbox shows of an interaction, without its texts; `number` is core.loop.inbox.number_of. `sign` is what there
+# is to learn, `weight` the same while the item waits and 0 from then on: each index leads to a filter's items by
+# weight and time at once. The words of question and answer are found through `search` (storage/search.py).
+review_item = Table(
+    "review_item",
+    metadata,
+    Column("number", _NUMBER, primary_key=True, autoincrement=False),
+    Column("day", Date, nullable=False),
+    Column("turn_id", String, nullable=False),
+    Column("platform", String, nullable=False),
+    Column("workspace", String, nullable=False),
+    Column("channel", String, nullable=False),
+    Column("person_id", String, nullable=False),
+    Column("model_version", String, nullable=False),
+    Column("outcome", String, nullable=False),
+    Column("slow", Boolean, nullable=False),
+    Column("long", Boolean, nullable=False),
+    Column("state", String, nullable=False),
+    Column("sign", SmallInteger, nullable=False),
+    Column("weight", SmallInteger, nullable=False),
+    Column("claimed_by", String, nullable=False),
+    Column("lease_until", Double, nullable=False),
+    Column("row_version", Integer, nullable=False),
+    Index("review_item_turn", "turn_id", unique=True),
+    Index("review_item_weight", "weight", "number"),
+    Index("review_item_platform", "platform", "weight", "number"),
+    Index("review_item_workspace", "workspace", "weight", "number"),
+    Index("review_item_channel", "channel", "weight", "number"),
+    Index("review_item_person", "person_id", "weight", "number"),
+    Index("review_item_version", "model_version", "weight", "number"),
+    Index("review_item_outcome", "outcome", "weight", "number"),
+    Index("review_item_state", "state", "number"),
+    Index("review_item_slow", "weight", "number", sqlite_where=text("slow"), postgresql_where=text("slow")),
+    Index("review_item_long", "weight", "number", sqlite_where=text("long"), postgresql_where=text("long")),
+)
+
+# A verdict, in the order in which they were given. `blind` marks the second one on an item.
+review = Table(
+    "review",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("number", _NUMBER, nullable=False),
+    Column("turn_id", String, nullable=False),
+    Column("reviewer", String, nullable=False),
+    Column("at", Double, nullable=False),
+    Column("verdict", String, nullable=False),
+    Column("answer", Text, nullable=False),
+    Column("question", Text, nullable=False),
+    Column("note", Text, nullable=False),
+    Column("ms_spent", BigInteger, nullable=False),
+    Column("blind", Boolean, nullable=False),
+    Column("undone", Boolean, nullable=False),
+    Index("review_number", "number"),
+    Index("review_reviewer", "reviewer", "at"),
+)
+
+second_review = Table(
+    "second_review",
+    metadata,
+    Column("number", _NUMBER, primary_key=True, autoincrement=False),
+    Column("first_reviewer", String, nullable=False),
+    Column("claimed_by", String, nullable=False),
+    Column("lease_until", Double, nullable=False),
+    Column("done", Boolean, nullable=False),
+    Index("second_review_done", "done", "number"),
+)
+
+review_tag = Table(
+    "review_tag",
+    metadata,
+    Column("tag", String, primary_key=True),
+    Column("number", _NUMBER, primary_key=True),
+    Index("review_tag_number", "number"),
+)
+
+saved_view = Table(
+    "saved_view",
+    metadata,
+    Column("owner", String, primary_key=True),
+    Column("name", String, primary_key=True),
+    Column("filter", JSON, nullable=False),
+    Column("by_weight", Boolean, nullable=False),
+)
+
+# Random bytes in hex, made once with the tables: what is drawn with them cannot be foretold from outside.
+salt = Table(
+    "salt",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("value", String, nullable=False),
 )

@@ -164,8 +164,12 @@ async def test_batch_of_many_rows_is_written_by_two_writers_at_once(engine: Asyn
 
 
 async def test_migrations_make_the_tables_that_the_code_knows(engine: AsyncEngine) -> None:
+    def ours(name: str | None, kind: str, _: Any) -> bool:
+        return kind != "table" or not str(name).startswith("search")  # each database makes others: storage/search.py
+
     def differences(connection: Connection) -> list[Any]:
-        return list(compare_metadata(MigrationContext.configure(connection), metadata))
+        context = MigrationContext.configure(connection, opts={"include_name": ours})
+        return list(compare_metadata(context, metadata))
 
     async with engine.connect() as connection:
         assert await connection.run_sync(differences) == []
@@ -198,7 +202,7 @@ async def test_processes_that_migrate_at_once_all_succeed(database: str, request
     async with engine.connect() as connection:
         tables = await connection.run_sync(lambda sync: set(inspect(sync).get_table_names()))
     await engine.dispose()
-    assert tables == {*metadata.tables, "alembic_version"}
+    assert {name for name in tables if not name.startswith("search")} == {*metadata.tables, "alembic_version"}
 
 
 @pytest.mark.parametrize("database", DATABASES)
