@@ -15,14 +15,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from core.chat.message import Outcome
 from core.loop.errors import NoSuchItem
 from core.loop.inbox import Cursor, Filter, Item, first_number
-from core.loop.review import State, Weight
+from core.loop.review import Opinion, State, Weight
 from storage.search import found_by
 from storage.tables import interaction, interaction_text, review_item, review_tag
 
 PREVIEW_CHARS = 300
 Found = list[tuple[int, int | None]]
 # Of several parts of a filter the first one here leads: it has the fewest items each. Most answers are answered.
-_LEADING = ("person_id", "channel", "outcome", "slow", "long", "workspace", "model_version", "platform")
+_LEADING = ("person_id", "channel", "opinion", "outcome", "slow", "long", "workspace", "model_version", "platform")
 # The weights that an item of this state can have.
 _WEIGHTS = {State.NEW: (Weight.REST, Weight.NONE), State.QUEUED: tuple(sorted(Weight, reverse=True))[:4]}
 _DOWN = tuple(sorted(Weight, reverse=True))
@@ -164,7 +164,7 @@ def _hidden(column: ColumnElement[str]) -> ColumnElement[str]:
 # ── items ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 _SHOWN = ("conversation", "person_id", "person_name", "sent_at", "total_ms", "outcome", "model_version")
-_KEPT = ("number", "turn_id", "state", "sign", "weight", "claimed_by", "lease_until", "row_version")
+_KEPT = ("number", "turn_id", "opinion", "state", "sign", "weight", "claimed_by", "lease_until", "row_version")
 
 
 async def read_items(connection: AsyncConnection, numbers: Sequence[int]) -> list[Item]:
@@ -207,5 +207,5 @@ async def _tags(connection: AsyncConnection, numbers: Sequence[int]) -> dict[int
 
 
 def _item(row: Row[Any], tags: tuple[str, ...]) -> Item:
-    found = {**row._mapping, "outcome": Outcome(row.outcome), "state": State(row.state)}  # noqa: SLF001  # public there
-    return Item(**found, tags=tags)
+    found = {**row._mapping, "outcome": Outcome(row.outcome)}  # noqa: SLF001  # public there
+    return Item(**{**found, "opinion": Opinion(row.opinion), "state": State(row.state)}, tags=tags)

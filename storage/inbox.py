@@ -8,10 +8,9 @@ from collections.abc import Sequence
 from sqlalchemy import ColumnElement, and_, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from core.chat.message import Outcome
 from core.loop.errors import NotAllowed, NotYours
 from core.loop.inbox import LEASE_S, MAX_PAGE, Cursor, Filter, Item, Page
-from core.loop.review import WAITING, State, Step, Weight, befores, weight_of
+from core.loop.review import State, Step, Weight, befores
 from storage.audit import Now
 from storage.engine import WRITES, in_our_words
 from storage.finding import find_numbers, read_item, read_items
@@ -107,22 +106,6 @@ class SqlInbox:
                 values = {**nobody, **back, "row_version": review_item.c.row_version + 1}
                 if not (await connection.execute(update(review_item).where(mine).values(values))).rowcount:
                     raise NotYours("You have not claimed this item, or the claim ran out and somebody else has it.")
-
-    async def weigh(self, turn_id: str, *, not_helpful: bool = False, regenerated: bool = False) -> None:
-        """See `Inbox.weigh`."""
-        here = and_(review_item.c.turn_id == turn_id, review_item.c.state != State.ERASED.value)
-        with in_our_words():
-            async with self._writer.begin() as connection:
-                outcome = await connection.scalar(select(review_item.c.outcome).where(here))
-                if outcome is None:
-                    return
-                sign = weight_of(turn_id, Outcome(outcome), not_helpful=not_helpful, regenerated=regenerated)
-                await connection.execute(update(review_item).where(here).values(sign=sign.value))
-                waiting = and_(here, _in(tuple(WAITING)))
-                await connection.execute(update(review_item).where(waiting).values(weight=sign.value))
-                if sign > Weight.REST:
-                    fresh = and_(here, _in((State.NEW,)))
-                    await connection.execute(update(review_item).where(fresh).values(state=State.QUEUED.value))
 
     async def _claim_number(self, number: int, reviewer: str, lease_s: float) -> Item | None:
         now = self._now()

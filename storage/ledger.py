@@ -16,9 +16,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from core.chat.interaction import Interaction, PromptMessage, Sampling
 from core.chat.message import Conversation, Outcome
-from core.loop.feedback import Feedback, Reason, Source, Verdict
+from core.loop.feedback import Feedback
 from storage.engine import WRITES, in_our_words
-from storage.review_items import add_items, erase_items
+from storage.review_items import SAME_FEEDBACK, add_items, erase_items, feedback_of, weigh_items
 from storage.tables import erasure, feedback, interaction, interaction_speaker, interaction_text, review_item
 
 ERASED = "[erased]"
@@ -72,13 +72,14 @@ class SqlLedger:
         with in_our_words():
             async with self._writer.begin() as connection:
                 await _add(connection, feedback, rows)
+                await weigh_items(connection, [row["turn_id"] for row in rows])
 
     async def feedback_on(self, turn_id: str) -> list[Feedback]:
         """See `Ledger.feedback_on`."""
         query = select(feedback).where(feedback.c.turn_id == _clean_text(turn_id)).order_by(feedback.c.at)
         with in_our_words():
             async with self._engine.connect() as connection:
-                return [_feedback(row) for row in await connection.execute(query)]
+                return [feedback_of(row) for row in await connection.execute(query)]
 
     async def find(self, turn_id: str) -> Interaction | None:
         """See `Ledger.find`."""
@@ -147,24 +148,9 @@ def _speaker_rows(item: Interaction) -> list[dict[str, Any]]:
 
 
 def _feedback_row(said: Feedback) -> dict[str, Any]:
-    same = {name: getattr(said, name) for name in _SAME_FEEDBACK}
+    same = {name: getattr(said, name) for name in SAME_FEEDBACK}
     where = {"platform": said.conversation.platform, "workspace": said.conversation.workspace}
     return {**same, **where, "conversation": str(said.conversation), "day": said.day}
-
-
-def _feedback(row: Row[Any]) -> Feedback:
-    found = dict(row._mapping)  # noqa: SLF001  # SQLAlchemy's public name for it
-    fields = {name: found[name] for name in _SAME_FEEDBACK}
-    closed = {
-        "verdict": Verdict(found["verdict"]),
-        "source": Source(found["source"]),
-        "reason": Reason(found["reason"]),
-        "conversation": Conversation.parse(found["conversation"]),
-    }
-    return Feedback(**{**fields, **closed})
-
-
-_SAME_FEEDBACK = [name for name in Feedback.__dataclass_fields__ if name != "conversation"]
 
 
 def _whole() -> Select[Any]:

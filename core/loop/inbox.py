@@ -14,7 +14,7 @@ from typing import Protocol, Self
 from core.chat.interaction import Interaction
 from core.chat.message import Outcome
 from core.loop.errors import BadReview
-from core.loop.review import Agreement, Draft, Review, State
+from core.loop.review import Agreement, Draft, Opinion, Review, State
 
 LEASE_S = 600.0
 SLOW_MS = 10_000.0
@@ -61,6 +61,7 @@ class Filter:
     person_id: str = ""
     model_version: str = ""
     outcome: Outcome | None = None
+    opinion: Opinion | None = None
     state: State | None = None
     tag: str = ""
     text: str = ""
@@ -80,7 +81,8 @@ class Filter:
         known = {name: value for name, value in kept.items() if name in cls.__dataclass_fields__}
         made = cls(**known)  # type: ignore[arg-type]
         outcome = Outcome(made.outcome) if made.outcome else None
-        return replace(made, outcome=outcome, state=State(made.state) if made.state else None)
+        opinion = Opinion(made.opinion) if made.opinion else None
+        return replace(made, outcome=outcome, opinion=opinion, state=State(made.state) if made.state else None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +119,7 @@ class Item:
     sent_at: float
     total_ms: float
     outcome: Outcome
+    opinion: Opinion
     model_version: str
     question: str
     answer: str
@@ -186,9 +189,6 @@ class Inbox(Protocol):
 
     async def release(self, turn_id: str, reviewer: str) -> None:
         """Gives a claim back, of either review. Raises NoSuchItem, NotYours."""
-
-    async def weigh(self, turn_id: str, *, not_helpful: bool = False, regenerated: bool = False) -> None:
-        """Takes in what people said of an answer: the item moves up or down while it waits. Unknown turns are left."""
 
 
 class Reviews(Protocol):

@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 
 from core.chat.message import Outcome
+from core.loop import feedback
 from core.loop.errors import BadReview, NotAllowed
+from core.loop.feedback import Feedback, last_words
 
 MAX_TAGS = 20
 MAX_TAG_CHARS = 40
@@ -106,15 +108,32 @@ class Weight(IntEnum):
 SAMPLE_SHARE = 0.05
 
 
-def weight_of(
-    turn_id: str, outcome: Outcome, *, not_helpful: bool = False, regenerated: bool = False, share: float = SAMPLE_SHARE
-) -> Weight:
+class Opinion(StrEnum):
+    """What people think of an answer: the strongest of what they said or did."""
+
+    NONE = ""
+    HELPFUL = "helpful"
+    REGENERATED = "regenerated"  # somebody asked for another answer
+    NOT_HELPFUL = "not_helpful"
+
+
+def opinion_of(said: Iterable[Feedback], *, regenerated: bool) -> Opinion:
+    """From all feedback on one answer, and whether another was asked for."""
+    words = {each.verdict for each in last_words(said).values()}
+    if feedback.Verdict.NOT_HELPFUL in words:
+        return Opinion.NOT_HELPFUL
+    if regenerated:
+        return Opinion.REGENERATED
+    return Opinion.HELPFUL if words else Opinion.NONE
+
+
+def weight_of(turn_id: str, outcome: Outcome, opinion: Opinion = Opinion.NONE, share: float = SAMPLE_SHARE) -> Weight:
     """How much there is to learn from the answer `turn_id`: the same at each asking."""
     if outcome is Outcome.WITHDRAWN:
         return Weight.NONE
-    if not_helpful:
+    if opinion is Opinion.NOT_HELPFUL:
         return Weight.NOT_HELPFUL
-    if regenerated:
+    if opinion is Opinion.REGENERATED:
         return Weight.REGENERATED
     if outcome is Outcome.FAILED:
         return Weight.FAILED

@@ -17,6 +17,7 @@ from core.loop.review import (
     MAX_TAGS,
     WAITING,
     Draft,
+    Opinion,
     State,
     Step,
     Verdict,
@@ -95,12 +96,12 @@ TestItemsLife = ItemsLife.TestCase
 
 
 def test_heavier_signs_count_before_lighter_ones() -> None:
-    def weight(outcome: Outcome = Outcome.ANSWERED, **signs: bool) -> Weight:
-        return weight_of("t", outcome, share=0.0, **signs)
+    def weight(outcome: Outcome = Outcome.ANSWERED, opinion: Opinion = Opinion.NONE) -> Weight:
+        return weight_of("t", outcome, opinion, share=0.0)
 
     order = [
-        weight(not_helpful=True),
-        weight(regenerated=True),
+        weight(opinion=Opinion.NOT_HELPFUL),
+        weight(opinion=Opinion.REGENERATED),
         weight(Outcome.FAILED),
         weight_of("t", Outcome.ANSWERED, share=1.0),
         weight(),
@@ -108,7 +109,8 @@ def test_heavier_signs_count_before_lighter_ones() -> None:
     ]
 
     assert order == sorted(Weight, reverse=True)
-    assert weight(Outcome.FAILED, not_helpful=True, regenerated=True) is Weight.NOT_HELPFUL
+    assert weight(Outcome.FAILED, Opinion.NOT_HELPFUL) is Weight.NOT_HELPFUL
+    assert weight(opinion=Opinion.HELPFUL) is Weight.REST
     assert [first_state(each) for each in order] == [State.QUEUED] * 4 + [State.NEW] * 2
 
 

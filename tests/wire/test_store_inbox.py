@@ -15,9 +15,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from core.chat.interaction import Interaction
 from core.chat.message import Conversation, Outcome
 from core.loop.errors import BadReview, ChangedMeanwhile, NoSuchItem, NotAllowed, NotYours
+from core.loop.feedback import Feedback, Source
+from core.loop.feedback import Verdict as Said
 from core.loop.inbox import LONG_CHARS, SLOW_MS, Cursor, Filter, View, number_of
 from core.loop.ports import Wanted
-from core.loop.review import Draft, State, Verdict, Weight, looks_twice, weight_of
+from core.loop.review import Draft, Opinion, State, Verdict, Weight, looks_twice, weight_of
 from storage.audit import SqlTrail
 from storage.engine import open_engine
 from storage.finding import find_numbers
@@ -49,6 +51,14 @@ async def logged(sql: AsyncEngine, count: int, **changes: Any) -> list[Interacti
     rows = [interaction(message(native), sent_at=NOON + n, **changes) for n, native in enumerate(plain_ids(count))]
     await SqlLedger(sql).record(rows)
     return rows
+
+
+async def say(sql: AsyncEngine, about: Interaction, verdict: Said = Said.NOT_HELPFUL, at: float = NOON) -> None:
+    """Somebody's feedback."""
+    said = Feedback(
+        f"f{at}", about.turn_id, about.conversation, about.sent_at, "U7", verdict, Source.BUTTON, at, better="thirty"
+    )
+    await SqlLedger(sql).record_feedback([said])
 
 
 async def ids(sql: AsyncEngine, wanted: Filter = EVERYTHING, *, by_weight: bool = False) -> list[str]:
@@ -83,16 +93,46 @@ async def test_the_most_instructive_come_first_and_the_newest_of_equals(sql: Asy
     withdrawn = interaction(message("w"), outcome=Outcome.WITHDRAWN)
     await SqlLedger(sql).record([*failed, withdrawn])
     inbox = SqlInbox(sql)
-    await inbox.weigh(rows[0].turn_id, regenerated=True)
-    await inbox.weigh(rows[2].turn_id, not_helpful=True)
-    await inbox.weigh("nobody:knows:this:one", not_helpful=True)
+    again = interaction(message(plain_ids(1, start=500)[0]), sent_at=NOON + 9, replaces=rows[0].turn_id)
+    await SqlLedger(sql).record([again])
+    await say(sql, rows[2])
+    await say(sql, interaction(message("nowhere")))
 
     found = await ids(sql, by_weight=True)
 
-    order = [rows[2], rows[0], *failed, rows[4], rows[3], rows[1]]
+    order = [rows[2], rows[0], *failed, again, rows[4], rows[3], rows[1]]
     assert found == [row.turn_id for row in order]
     assert (await inbox.item(rows[2].turn_id)).state is State.QUEUED
     assert withdrawn.turn_id in await ids(sql)
+
+
+async def test_what_people_say_moves_an_item_while_it_waits(sql: AsyncEngine) -> None:
+    rows = await logged(sql, 2)
+    inbox = SqlInbox(sql)
+
+    async def stands() -> tuple[Opinion, State, int]:
+        item = await inbox.item(rows[0].turn_id)
+        return item.opinion, item.state, item.weight
+
+    await say(sql, rows[0], Said.HELPFUL, NOON)
+    assert await stands() == (Opinion.HELPFUL, State.NEW, Weight.REST)
+    await say(sql, rows[0], Said.NOT_HELPFUL, NOON + 2)
+    assert await stands() == (Opinion.NOT_HELPFUL, State.QUEUED, Weight.NOT_HELPFUL)
+    await say(sql, rows[0], Said.TAKEN_BACK, NOON + 1)  # an older word that comes late
+    assert await ids(sql, Filter(opinion=Opinion.NOT_HELPFUL)) == [rows[0].turn_id]
+    await inbox.claim(rows[0].turn_id, "ada")
+    await SqlReviews(sql).judge(rows[0].turn_id, "ada", Draft(Verdict.APPROVED))
+    await say(sql, rows[0], Said.NOT_HELPFUL, NOON + 3)
+    assert await stands() == (Opinion.NOT_HELPFUL, State.APPROVED, 0)
+
+
+async def test_feedback_that_overtook_its_answer_counts(sql: AsyncEngine) -> None:
+    row = interaction(message(plain_ids(1)[0]))
+    await say(sql, row)
+
+    await SqlLedger(sql).record([row])
+
+    assert (await SqlInbox(sql).item(row.turn_id)).weight == Weight.NOT_HELPFUL
 
 
 async def test_two_turns_that_would_have_one_number_are_both_there(sql: AsyncEngine) -> None:
@@ -171,7 +211,7 @@ async def test_a_filter_finds_what_fits_and_nothing_else(sql: AsyncEngine, wante
 async def test_new_and_queued_are_found_under_other_filters_too(sql: AsyncEngine) -> None:
     rows = await logged(sql, 4)
     inbox = SqlInbox(sql)
-    await inbox.weigh(rows[1].turn_id, not_helpful=True)
+    await say(sql, rows[1])
     await inbox.claim(rows[2].turn_id, "ada")
     await inbox.release(rows[2].turn_id, "ada")
 
@@ -270,7 +310,7 @@ async def test_an_item_is_one_reviewers_until_the_lease_ends(sql: AsyncEngine) -
 async def test_the_next_one_is_the_most_instructive_that_fits_and_is_free(sql: AsyncEngine) -> None:
     rows = await logged(sql, 3)
     inbox = SqlInbox(sql)
-    await inbox.weigh(rows[0].turn_id, not_helpful=True)
+    await say(sql, rows[0])
 
     given = [await inbox.claim_next(Filter(platform="slack"), name) for name in ("ada", "bob", "eve", "kim")]
 
@@ -491,7 +531,7 @@ async def test_an_erased_person_leaves_no_item_review_tag_or_word(sql: AsyncEngi
     assert await reviews.of_item(gone.turn_id, "ada") == []
     with pytest.raises(NoSuchItem):
         await inbox.claim(gone.turn_id, "ada")
-    await inbox.weigh(gone.turn_id, not_helpful=True)
+    await say(sql, gone)
     async with sql.connect() as connection:
         query = select(review_item).where(review_item.c.turn_id == gone.turn_id)
         kept = (await connection.execute(query)).one()

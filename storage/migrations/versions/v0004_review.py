@@ -14,7 +14,7 @@ from core.loop.review import first_state, weight_of
 from storage.search import INDEX_ALL, create_search
 
 revision = "0004"
-down_revision = "0002"
+down_revision = "0003"
 branch_labels = None
 depends_on = None
 
@@ -39,6 +39,8 @@ def _items() -> None:
         *(sa.Column(name, sa.String, nullable=False) for name in names),
         sa.Column("slow", sa.Boolean, nullable=False),
         sa.Column("long", sa.Boolean, nullable=False),
+        sa.Column("opinion", sa.String, nullable=False),
+        sa.Column("regenerated", sa.Boolean, nullable=False),
         sa.Column("state", sa.String, nullable=False),
         sa.Column("sign", sa.SmallInteger, nullable=False),
         sa.Column("weight", sa.SmallInteger, nullable=False),
@@ -49,7 +51,7 @@ def _items() -> None:
     op.create_index("review_item_turn", "review_item", ["turn_id"], unique=True)
     op.create_index("review_item_weight", "review_item", ["weight", "number"])
     leading = {"platform": "platform", "workspace": "workspace", "channel": "channel", "person": "person_id"}
-    for name, column in {**leading, "version": "model_version", "outcome": "outcome"}.items():
+    for name, column in {**leading, "version": "model_version", "outcome": "outcome", "opinion": "opinion"}.items():
         op.create_index(f"review_item_{name}", "review_item", [column, "weight", "number"])
     op.create_index("review_item_state", "review_item", ["state", "number"])
     for name in ("slow", "long"):
@@ -140,6 +142,8 @@ def _item(row: sa.RowMapping, taken: set[int]) -> dict[str, Any]:
         "channel": Conversation.parse(row["conversation"]).channel,
         "slow": row["total_ms"] >= SLOW_MS,
         "long": row["chars"] >= LONG_CHARS,
+        "opinion": "",  # no version before this one took feedback
+        "regenerated": False,
         "state": first_state(weight).value,
         "sign": weight,
         "weight": weight,
