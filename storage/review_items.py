@@ -20,21 +20,26 @@ from storage.tables import feedback, review, review_item, review_tag, second_rev
 
 async def add_items(connection: AsyncConnection, interactions: Sequence[Interaction]) -> None:
     """Makes the items that are not there yet, and indexes the texts of those, which are there already."""
-    added: list[int] = []
-    missing = list({each.turn_id: _row(each) for each in interactions}.values())
+    rows = {each.turn_id: _row(each) for each in interactions}
+    # Whoever writes the same turns at once waits at their interactions, and then finds their items here.
+    known = await _numbers(connection, rows)
+    new = missing = [row for row in rows.values() if row["turn_id"] not in known]
+    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
     while missing:
-        dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
-        statement = dialect.insert(review_item).on_conflict_do_nothing().returning(review_item.c.number)
-        added += (await connection.scalars(statement, missing)).all()
-        ids = [row["turn_id"] for row in missing]
-        known = set(await connection.scalars(select(review_item.c.turn_id).where(review_item.c.turn_id.in_(ids))))
+        await connection.execute(dialect.insert(review_item).on_conflict_do_nothing(), missing)
+        known = await _numbers(connection, [row["turn_id"] for row in new])
         # Another turn of the same millisecond has that number: seldom, see core.loop.inbox.
         missing = [{**row, "number": row["number"] + 1} for row in missing if row["turn_id"] not in known]
-    await add_to_search(connection, added)
+    await add_to_search(connection, [known[row["turn_id"]] for row in new])
     # What was said of an answer may have overtaken it.
     told = select(feedback.c.turn_id).where(feedback.c.turn_id.in_([each.turn_id for each in interactions]))
     replaced = {each.replaces for each in interactions} - {""}
     await weigh_items(connection, (await connection.scalars(told)).all(), replaced)
+
+
+async def _numbers(connection: AsyncConnection, turn_ids: Iterable[str]) -> dict[str, int]:
+    query = select(review_item.c.turn_id, review_item.c.number).where(review_item.c.turn_id.in_(list(turn_ids)))
+    return {row.turn_id: row.number for row in await connection.execute(query)}
 
 
 async def weigh_items(connection: AsyncConnection, turn_ids: Iterable[str], regenerated: Iterable[str] = ()) -> None:
