@@ -113,7 +113,7 @@ class Attendance:
         own = self._client.user is not None and payload.user_id == self._client.user.id
         if judging is None or verdict is None or own or (payload.member is not None and payload.member.bot):
             return
-        said = Said(f"discord:{uuid.uuid4().hex}", str(payload.user_id), verdict, Source.REACTION)
+        said = Said(f"discord:{uuid.uuid4().hex}", str(payload.user_id), verdict, Source.REACTION, at=self._now())
         step = lambda: judging.reacted(str(payload.message_id), said, added=added)  # noqa: E731
         self._inflow.put(str(payload.channel_id), step)
 

@@ -64,6 +64,7 @@ class Judging:
             Reason(reason) if reason in set(Reason) else Reason.OTHER,
             form.get("note", ""),
             form.get("better", ""),
+            interaction.created_at.timestamp(),
         )
         try:
             await interaction.response.defer(ephemeral=True, thinking=True)
@@ -87,7 +88,8 @@ class Judging:
         else:
             await interaction.response.defer(ephemeral=True, thinking=True)
         now = Verdict.TAKEN_BACK if back else verdict
-        line = await self.listener.judge(post_id, Said(f"discord:{interaction.id}", person_id, now, Source.BUTTON))
+        said = Said(f"discord:{interaction.id}", person_id, now, Source.BUTTON, at=interaction.created_at.timestamp())
+        line = await self.listener.judge(post_id, said)
         if not opens or line != THANKS[now]:
             await _tell(interaction, line)
 

@@ -43,7 +43,10 @@ class Log(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What somebody says of an answer. `id` names the click or the form by the platform's own id of it."""
+    """What somebody says of an answer. `id` names the click or the form by the platform's own id of it.
+
+    `at` is when it was said, by the platform's clock; now where that is 0.0.
+    """
 
     id: str
     person_id: str
@@ -52,6 +55,7 @@ class Said:
     reason: Reason = Reason.NONE
     note: str = ""
     better: str = ""
+    at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +90,7 @@ class Listener:
             return AWAY
         if last is not said.verdict:
             return ""
-        return await self.judge(post_id, Said(said.id, said.person_id, Verdict.TAKEN_BACK, said.source))
+        return await self.judge(post_id, Said(said.id, said.person_id, Verdict.TAKEN_BACK, said.source, at=said.at))
 
     async def verdict(self, post_id: str, person_id: str) -> Verdict | None:
         """The person's last word on the answer in the post; None where there is none, or it cannot be read."""
@@ -139,7 +143,7 @@ class Listener:
             said.person_id,
             said.verdict,
             said.source,
-            self.now(),
+            said.at or self.now(),
             said.reason,
             said.note.strip()[:MAX_NOTE_CHARS],
             said.better.strip()[:MAX_BETTER_CHARS],
