@@ -70,7 +70,7 @@ async def run_bot(settings: Settings, stopping: asyncio.Event) -> None:
         app = _pages(settings, stores, intakes["web"], listeners["web"], desk)
         gateways = {"web": _web(settings, app)}
         if settings.slack_on:
-            gateways["slack"] = _slack(settings, intakes["slack"])
+            gateways["slack"] = _slack(settings, intakes["slack"], listeners["slack"])
         if settings.discord_on:
             gateways["discord"] = _discord(settings, stores, intakes["discord"], outside, listeners["discord"])
         checks = {name: gateway.hears for name, gateway in gateways.items()}
@@ -91,13 +91,13 @@ def _web(settings: Settings, app: FastAPI) -> Gateway:
     )
 
 
-def _slack(settings: Settings, intake: Intake) -> Gateway:
+def _slack(settings: Settings, intake: Intake, listener: Listener) -> Gateway:
     with needs("slack", "Slack", "SLACK_BOT_TOKEN"):
         from bots.slack.connection import SlackSettings  # noqa: PLC0415
         from bots.slack.gateway import SlackGateway  # noqa: PLC0415
 
     asked = SlackSettings(secret(settings.slack_bot_token), secret(settings.slack_app_token), settings.slack_api_url)
-    gateway = SlackGateway(asked, intake)
+    gateway = SlackGateway(asked, intake, listener=listener)
 
     async def hears() -> str:
         return "" if gateway.sockets and gateway.sockets.sessions() else "no socket is connected"

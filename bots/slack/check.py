@@ -23,6 +23,7 @@ NEEDED_SCOPES = (
     "im:history",
     "mpim:history",
     "users:read",
+    "reactions:read",
 )
 _MANAGE = "https://api.slack.com/apps"
 _BOT_REMEDY = f"copy the Bot User OAuth Token (xoxb-…) from {_MANAGE}, OAuth & Permissions"

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import structlog
 from slack_sdk.web.async_slack_response import AsyncSlackResponse
 
+from bots.slack.buttons import below_answer
 from bots.slack.connection import SlackWeb
 from bots.slack.errors import SLACK_FAILURES, NoTurn, delivery_failed, is_refusal, reason, retry_after_s
 from bots.slack.markup import harmless, settled
@@ -17,6 +18,7 @@ from bots.slack.posts import MAX_CHARS, SlackPosts
 from core.chat.errors import DeliveryFailed
 from core.chat.growing import GrowingPosts
 from core.chat.message import Message, Outcome
+from core.chat.split import split_reply
 
 _log = structlog.get_logger(__name__)
 
@@ -26,6 +28,7 @@ POST_PACE_S = 1.2
 START_S = 1.0  # how long an answer waits for a turn at a stream before it makes do with posts
 _REFUSED_S = 600.0  # how long a workspace that has no streams is not asked again
 
+_SAID = (Outcome.ANSWERED, Outcome.STOPPED)
 _OVER = frozenset({"message_not_in_streaming_state", "message_not_found"})
 
 
@@ -49,10 +52,18 @@ class Streams:
 class EditedPosts:
     """The `Draft` of posts that are edited. A growing text that gets no turn is left out: the next one holds it too."""
 
-    def __init__(self, posts: SlackPosts, *, resumed: bool) -> None:
+    def __init__(self, posts: SlackPosts, message: Message, *, resumed: bool) -> None:
         self.pace_s = POST_PACE_S
         self._posts = posts
-        self._draft = GrowingPosts(posts, max_chars=MAX_CHARS, pace_s=POST_PACE_S, resumed=resumed)
+        self._judged = message.kind != "reset"
+        self._draft = GrowingPosts(
+            posts,
+            max_chars=MAX_CHARS,
+            pace_s=POST_PACE_S,
+            resumed=resumed,
+            over=message.over,
+            sealed=self._judged,
+        )
 
     async def begin(self) -> None:
         """Shows that an answer is on its way."""
@@ -68,6 +79,8 @@ class EditedPosts:
 
     async def close(self, text: str, outcome: Outcome) -> tuple[str, ...]:
         """Shows the final text, however long its turn takes to come."""
+        if text and self._judged and outcome in _SAID:
+            self._posts.last_text = split_reply(text, MAX_CHARS)[-1]
         return await self._draft.close(text, outcome)
 
     async def leave(self) -> tuple[str, ...]:
@@ -108,7 +121,7 @@ class SlackDraft:
         """Ends the stream with the rest of the text, or shows the text as posts."""
         if self._stopped_there and text:
             return (self._posts.id_of(self._ts),)
-        if self._plain is None and self._ts and await self._end(harmless(text)):
+        if self._plain is None and self._ts and await self._end(harmless(text), outcome):
             return (self._posts.id_of(self._ts),)
         if self._plain is None:
             self._as_posts(resumed=self._resumed)
@@ -139,7 +152,7 @@ class SlackDraft:
 
     async def _start(self, text: str) -> bool:
         # An earlier attempt's posts go on by update; a text that needs several posts is split from the start.
-        if self._resumed or not self._streams.allowed() or len(text) > MAX_CHARS:
+        if self._resumed or self._message.over or not self._streams.allowed() or len(text) > MAX_CHARS:
             self._as_posts(resumed=self._resumed)
             return False
         try:
@@ -187,17 +200,20 @@ class SlackDraft:
             # comes with the next show: if another worker ended the stream, core learns of it in between.
             await self._leave_stream(ended=reason(error) in _OVER)
 
-    async def _end(self, text: str) -> bool:
+    async def _end(self, text: str, outcome: Outcome) -> bool:
         """Ends the stream with the rest of `text`; False when the stream had to be left."""
         if not self._continues(text):
             await self._leave_stream(ended=False)
             return False
         stop, more = self._web.prompt.chat_stopStream, text[len(self._streamed) :] or None
         metadata = self._posts.metadata()
+        below = below_answer() if outcome in _SAID else None
         try:
             await self._posts.place.insist(
                 "chat.stopStream",
-                lambda: stop(channel=self._posts.channel, ts=self._ts, markdown_text=more, metadata=metadata),
+                lambda: stop(
+                    channel=self._posts.channel, ts=self._ts, markdown_text=more, metadata=metadata, blocks=below
+                ),
             )
         except SLACK_FAILURES as error:
             if retry_after_s(error) is not None:
@@ -222,5 +238,5 @@ class SlackDraft:
         self._as_posts(resumed=True)
 
     def _as_posts(self, *, resumed: bool) -> None:
-        self._plain = EditedPosts(self._posts, resumed=resumed)
+        self._plain = EditedPosts(self._posts, self._message, resumed=resumed)
         self.pace_s = POST_PACE_S

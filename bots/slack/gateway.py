@@ -17,10 +17,12 @@ from slack_bolt.response import BoltResponse
 from bots.slack.check import introduce
 from bots.slack.connection import Identity, SlackSettings, SlackWeb, client, open_web
 from bots.slack.inflow import Inflow
+from bots.slack.judging import Judging
 from bots.slack.names import Names
 from bots.slack.sockets import Sockets
 from core.chat.errors import StoreUnavailable
 from core.chat.intake import Intake
+from core.loop.listening import Listener
 
 _log = structlog.get_logger(__name__)
 # Bolt and the SDK log addresses with their tickets, and whole events; what operators need is logged here instead.
@@ -34,9 +36,11 @@ class SlackGateway:
     """Hears what people say to the bot, and gives it to `intake`.
 
     An event is acknowledged when `intake` returned; when it raised, Slack delivers the event again.
+    `listener` hears what people think of answers.
     """
 
-    def __init__(self, settings: SlackSettings, intake: Intake) -> None:
+    def __init__(self, settings: SlackSettings, intake: Intake, *, listener: Listener | None = None) -> None:
+        self._listener = listener
         self.connected = asyncio.Event()
         self.sockets: Sockets | None = None
         self._settings = settings
@@ -88,6 +92,8 @@ class SlackGateway:
         async def hear(event: dict[str, Any]) -> None:
             await inflow.hear(event)
 
+        if self._listener is not None:
+            Judging(self._listener, web.prompt).listen(app)
         app.event(re.compile(".*"))(hear)
         app.error(_answer_fault)
         return app

@@ -10,6 +10,7 @@ from typing import Any
 import structlog
 from slack_sdk.web.async_slack_response import AsyncSlackResponse
 
+from bots.slack.buttons import with_text
 from bots.slack.connection import SlackWeb
 from bots.slack.errors import SLACK_FAILURES, NoTurn, delivery_failed, is_refusal, reason
 from bots.slack.markup import harmless
@@ -21,6 +22,7 @@ _log = structlog.get_logger(__name__)
 MAX_CHARS = 12_000  # Slack's limit for `markdown_text`
 ANSWER = "parley_answer"
 NOTICE = "parley_notice"
+_FALLBACK_CHARS = 3000  # what notifications show
 _STATUS = "is thinking…"
 _STATUS_S = 3.0
 _PAGE = 200
@@ -43,6 +45,7 @@ class SlackPosts:
         self._person = message.reply_to.get("user", "")
         self._known = known
         self._parts: dict[str, int] = {post_id: part for part, post_id in enumerate(known)}
+        self.last_text = ""  # of the part with which the answer ends: below it stand the buttons
         self._growing = False
         self._unsure = False  # a post may have been made although we heard of no success
 
@@ -127,11 +130,18 @@ class SlackPosts:
         return await self._web.prompt.chat_postMessage(
             channel=self.channel,
             thread_ts=self.thread_ts or None,
-            markdown_text=harmless(text),
+            **self._content(text),
             metadata=self.metadata(part),
             unfurl_links=False,
             unfurl_media=False,
         )
+
+    def _content(self, text: str) -> dict[str, Any]:
+        """The text, with the buttons below the last one. A call that has blocks takes no `markdown_text`."""
+        shown = harmless(text)
+        if not text or text != self.last_text:
+            return {"markdown_text": shown}
+        return {"blocks": with_text(shown), "text": shown[:_FALLBACK_CHARS]}
 
     async def _set_session_status(self, *, on: bool) -> AsyncSlackResponse:
         return await self._web.prompt.agents_sessions_setStatus(
@@ -171,7 +181,7 @@ class SlackPosts:
         update, ts = self._web.patient.chat_update, self.ts_of(post_id)
         await self._call(
             "chat.update",
-            lambda: update(channel=self.channel, ts=ts, markdown_text=harmless(text), metadata=metadata),
+            lambda: update(channel=self.channel, ts=ts, **self._content(text), metadata=metadata),
         )
 
     async def _find(self, part: int) -> str | None:

@@ -14,6 +14,8 @@ from bots.slack.gateway import SlackGateway
 from bots.slack.posts import MAX_CHARS
 from core.chat.intake import Intake, MailboxIntake
 from core.chat.ports import Courier, Mailbox
+from core.loop.feedback import Verdicts
+from core.loop.listening import Listener, Log
 from tests.support.fake_slack import Channel, FakeSlack, Post
 from tests.support.fake_slack.server import APP_TOKEN, BOT_TOKEN, POSTING, other_bot
 from tests.support.fake_slack.workspace import BOT_USER
@@ -94,19 +96,30 @@ class SlackHarness:
 
 @asynccontextmanager
 async def slack_harness(
-    mailbox: Mailbox, *, clock: Callable[[], float] = time.time, ack_s: float = 0.5
+    mailbox: Mailbox,
+    *,
+    clock: Callable[[], float] = time.time,
+    ack_s: float = 0.5,
+    verdicts: Verdicts | None = None,
+    log: Log | None = None,
 ) -> AsyncIterator[SlackHarness]:
     """The harness with gateway and courier running; Slack delivers again what is unacknowledged after `ack_s`."""
     async with FakeSlack(ack_s=ack_s, clock=clock) as slack, open_courier(BOT_TOKEN, slack.url) as courier:
         slack.retry_after_s = 0
 
-        async with running_gateway(slack, MailboxIntake(mailbox, courier, now=clock)):
+        intake = MailboxIntake(mailbox, courier, now=clock)
+        listener = Listener("slack", verdicts, log, intake, now=clock) if verdicts and log else None
+        async with running_gateway(slack, intake, listener=listener):
             yield SlackHarness(slack, courier)
 
 
 @asynccontextmanager
 async def running_gateway(
-    slack: FakeSlack, intake: Intake, sockets: int = 2, quiet_s: float = 60.0
+    slack: FakeSlack,
+    intake: Intake,
+    sockets: int = 2,
+    quiet_s: float = 60.0,
+    listener: Listener | None = None,
 ) -> AsyncIterator[SlackGateway]:
     """A gateway connected to `slack`, stopped at the end of the block."""
     settings = SlackSettings(
@@ -120,7 +133,7 @@ async def running_gateway(
         quiet_s=quiet_s,
         look_s=0.05,
     )
-    gateway = SlackGateway(settings, intake)
+    gateway = SlackGateway(settings, intake, listener=listener)
     stopping = asyncio.Event()
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(gateway.run(stopping))

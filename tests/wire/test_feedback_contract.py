@@ -11,6 +11,7 @@ from typing import Protocol
 
 import pytest
 
+from bots.slack.buttons import AGAIN, JUDGE, MORE, WHY
 from core.chat.interaction import Interaction, Sampling
 from core.chat.kit import Answerer
 from core.chat.logbook import LogWriter
@@ -27,18 +28,21 @@ from storage.log_stream import RedisLogStream
 from storage.mailbox import RedisMailbox
 from storage.migrate import migrate
 from storage.verdicts import RedisVerdicts
-from tests.support.discord_harness import DiscordHarness, discord_harness
+from tests.support.discord_harness import DiscordHarness, discord_harness, until
 from tests.support.fake_discord.world import Post
 from tests.support.scripted_host import ScriptedHost
+from tests.support.slack_harness import SlackHarness, slack_harness
 from tests.support.web_harness import WebHarness, web_harness
 
-PLATFORMS = ("web", "discord")
+PLATFORMS = ("web", "discord", "slack")
 
 
 class Hands(Protocol):
     """What people do with the newest answer on one platform; each returns what that person alone is told."""
 
-    courier: Courier
+    @property
+    def courier(self) -> Courier:
+        """What the worker answers with."""
 
     async def ask(self, person: str, text: str) -> None:
         """Asks where others may see the answer, if the platform has such a place."""
@@ -101,6 +105,58 @@ class WebHands:
 
     async def _base(self) -> str:
         return (await self.harness.person(self.asker)).base
+
+
+@dataclass
+class SlackHands:
+    harness: SlackHarness
+
+    @property
+    def courier(self) -> Courier:
+        return self.harness.courier
+
+    async def ask(self, person: str, text: str) -> None:
+        await self.harness.say_in_room(person, text)
+
+    async def judge(self, person: str, verdict: Verdict) -> str:
+        if verdict is not Verdict.TAKEN_BACK:
+            return await self._click(person, JUDGE, verdict.value)
+        # Slack's own thumbs tell nobody that they were taken back; a reaction does.
+        slack, post = self.harness.slack, self.harness.slack.workspace.of_bot()[-1]
+        slack.react(person, post, "+1", added=False)
+        return listening.THANKS[verdict]
+
+    async def correct(self, person: str, reason: Reason, better: str) -> str:
+        workspace = self.harness.slack.workspace
+        self._press(person, MORE)
+        await until(lambda: bool(workspace.views))
+        before = len(workspace.whispers)
+        self.harness.slack.submit(person, reason=reason.value, better=better)
+        return await self._whispered(person, before)
+
+    async def again(self, person: str) -> str:
+        return await self._click(person, AGAIN)
+
+    async def why(self, person: str) -> str:
+        return await self._click(person, WHY)
+
+    def visible(self) -> list[str]:
+        return self.harness.visible()
+
+    async def _click(self, person: str, action_id: str, value: str = "") -> str:
+        before = len(self.harness.slack.workspace.whispers)
+        self._press(person, action_id, value)
+        return await self._whispered(person, before)
+
+    def _press(self, person: str, action_id: str, value: str = "") -> None:
+        self.harness.slack.click(person, self.harness.slack.workspace.of_bot()[-1], action_id, value)
+
+    async def _whispered(self, person: str, before: int) -> str:
+        workspace = self.harness.slack.workspace
+        await until(lambda: len(workspace.whispers) > before)
+        who, line = workspace.whispers[-1]
+        assert who == person
+        return line
 
 
 @dataclass
@@ -209,6 +265,9 @@ async def hands(
     if platform == "web":
         async with web_harness(mailbox, feed, mailbox, verdicts=verdicts, log=ledger) as web:
             yield WebHands(web)
+    elif platform == "slack":
+        async with slack_harness(mailbox, verdicts=verdicts, log=ledger) as slack:
+            yield SlackHands(slack)
     else:
         async with discord_harness(mailbox, verdicts=verdicts, log=ledger) as discord:
             yield DiscordHands(discord)

@@ -66,4 +66,5 @@ def test_the_manifest_asks_for_exactly_what_the_code_uses() -> None:
     items = {line.removeprefix("- ").strip() for line in lines if line.startswith("- ")}
 
     events = {"app_mention", "message.channels", "message.groups", "message.im", "message.mpim"}
+    events |= {"reaction_added", "reaction_removed"}
     assert items == set(NEEDED_SCOPES) | events

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ from tests.support.fake_slack.workspace import BOT_ID, BOT_USER, TEAM, Post, Sla
 
 MAX_MARKDOWN = 12_000
 MAX_TEXT = 40_000
+MAX_ELEMENTS = {"context_actions": 5, "actions": 25}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,7 @@ def _post_message(workspace: Workspace, args: Args) -> dict[str, Any]:
         thread_ts=_thread(workspace, args),
         metadata=_metadata(args),
         sent=args,
+        blocks=_blocks(args),
     )
     workspace.add(post)
     return {"channel": post.channel, "ts": post.ts, "message": post.public(with_metadata=True)}
@@ -67,6 +70,7 @@ def _update(workspace: Workspace, args: Args) -> dict[str, Any]:
     text = _content(args)
     post.metadata = _metadata(args) if "metadata" in args else post.metadata
     post.edits += 1
+    post.blocks = _blocks(args)  # an update without blocks takes them away
     workspace.change(post, text)
     return {"channel": post.channel, "ts": post.ts, "text": post.text}
 
@@ -107,11 +111,12 @@ def _append_stream(workspace: Workspace, args: Args) -> dict[str, Any]:
 
 
 def _stop_stream(workspace: Workspace, args: Args) -> dict[str, Any]:
-    metadata = _metadata(args)
+    metadata, blocks = _metadata(args), _blocks(args)
     post = workspace.stream(args["channel"], args["ts"])
     post.text = _grown(post.text, _markdown(args))
     post.metadata = metadata or post.metadata
     post.streaming = False
+    post.blocks = blocks
     return {"channel": post.channel, "ts": post.ts, "message": post.public(with_metadata=True)}
 
 
@@ -128,14 +133,56 @@ def _session_status(workspace: Workspace, args: Args) -> dict[str, Any]:
 
 
 def _content(args: Args) -> str:
-    text, markdown = str(args.get("text") or ""), _markdown(args)
-    if text and markdown:
+    text, markdown, blocks = str(args.get("text") or ""), _markdown(args), _blocks(args)
+    if markdown and (text or blocks):
         raise SlackSaysNo("markdown_text_conflict")
+    if shown := "".join(block["text"] for block in blocks if block["type"] == "markdown"):
+        return shown
     if not (text or markdown).strip():
         raise SlackSaysNo("no_text")
     if len(text) > MAX_TEXT:
         raise SlackSaysNo("msg_too_long")
     return text or markdown
+
+
+def _blocks(args: Args) -> list[dict[str, Any]]:
+    given = args.get("blocks") or []
+    blocks: list[dict[str, Any]] = json.loads(given) if isinstance(given, str) else given
+    if len(blocks) > 50 or not all(_is_sound(block) for block in blocks):
+        raise SlackSaysNo("invalid_blocks")
+    return blocks
+
+
+def _is_sound(block: dict[str, Any]) -> bool:
+    if block["type"] == "markdown":
+        return 1 <= len(block["text"]) <= MAX_MARKDOWN
+    elements, kinds = block.get("elements", []), {"context_actions": {"feedback_buttons"}, "actions": {"button"}}
+    if block["type"] not in kinds or not 1 <= len(elements) <= MAX_ELEMENTS[block["type"]]:
+        return False
+    ids = [element.get("action_id") for element in elements]
+    if len(set(ids)) < len(ids) or any(element["type"] not in kinds[block["type"]] for element in elements):
+        return False
+    texts = [
+        (part["text"], part.get("value", ""))
+        for element in elements
+        for part in (element.get("positive_button", element), element.get("negative_button", element))
+    ]
+    return all(text["type"] == "plain_text" and len(text["text"]) <= 75 and len(value) <= 2000 for text, value in texts)
+
+
+def _open_view(workspace: Workspace, args: Args) -> dict[str, Any]:
+    return workspace.open_view(str(args["trigger_id"]), _json(args["view"]))
+
+
+def _post_ephemeral(workspace: Workspace, args: Args) -> dict[str, Any]:
+    workspace.writable(args["channel"])
+    workspace.whispers.append((str(args["user"]), str(args.get("text") or "")))
+    return {"message_ts": workspace.new_ts()}
+
+
+def _json(value: Any) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(value) if isinstance(value, str) else value
+    return found
 
 
 def _markdown(args: Args) -> str:
@@ -177,6 +224,8 @@ METHODS: dict[str, Method] = {
     "auth.test": Method(_auth_test, (), 600),
     "users.info": Method(_users_info, ("user",), 100, ("users:read",)),
     "chat.postMessage": Method(_post_message, ("channel",), 60, _WRITE, per_channel=True),
+    "chat.postEphemeral": Method(_post_ephemeral, ("channel", "user", "text"), 100, _WRITE),
+    "views.open": Method(_open_view, ("trigger_id", "view"), 100),
     "chat.update": Method(_update, ("channel", "ts"), 50, _WRITE),
     "chat.delete": Method(_delete, ("channel", "ts"), 50, _WRITE),
     "chat.startStream": Method(_start_stream, ("channel", "thread_ts"), 20, _WRITE),

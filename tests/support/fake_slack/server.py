@@ -31,6 +31,7 @@ SCOPES = frozenset(
         "im:read",
         "mpim:history",
         "mpim:read",
+        "reactions:read",
         "users:read",
     }
 )
@@ -158,6 +159,42 @@ class FakeSlack:
                 "authorizations": [{"team_id": TEAM, "user_id": BOT_USER, "is_bot": True}],
             }
         )
+
+    def click(self, user: str, post: Post, action_id: str, value: str = "") -> None:
+        """`user` clicks what stands below `post`; only what does can be clicked."""
+        below = [each for block in post.blocks for each in block.get("elements", ())]
+        if action_id not in [each["action_id"] for each in below]:
+            raise AssertionError(f"There is no {action_id!r} below {post.text!r}.")
+        action = {"action_id": action_id, "block_id": "b1", "type": "button", "action_ts": self.workspace.new_ts()}
+        where = {"type": "message", "channel_id": post.channel, "message_ts": post.ts}
+        if post.thread_ts:
+            where["thread_ts"] = post.thread_ts
+        self._interact("block_actions", user, container=where, actions=[action | ({"value": value} if value else {})])
+
+    def submit(self, user: str, **values: str) -> None:
+        """`user` fills in the form that was opened last, and sends it."""
+        view = self.workspace.views.pop()
+        state: dict[str, dict[str, Any]] = {}
+        for block in view["blocks"]:
+            element, value = block["element"], values.get(block["element"]["action_id"])
+            if element["type"] == "static_select":
+                filled: dict[str, Any] = {"selected_option": {"value": value} if value else None}
+            else:
+                assert len(value or "") <= element["max_length"]
+                filled = {"value": value}
+            state[block["block_id"]] = {element["action_id"]: {"type": element["type"], **filled}}
+        self._interact("view_submission", user, view={**view, "state": {"values": state}})
+
+    def _interact(self, kind: str, user: str, **more: Any) -> None:
+        about: dict[str, Any] = {"type": kind, "api_app_id": "A1", "team": {"id": TEAM}, "user": {"id": user}}
+        self.sockets.send({**about, "trigger_id": self.workspace.trigger(), **more}, kind="interactive")
+
+    def react(self, user: str, post: Post, reaction: str, *, added: bool = True) -> None:
+        """`user` puts a reaction below `post`, or takes it away."""
+        self.workspace.check_scope("reactions:read")
+        item = {"type": "message", "channel": post.channel, "ts": post.ts}
+        event = {"type": "reaction_added" if added else "reaction_removed", "user": user, "reaction": reaction}
+        self.send_event({**event, "item": item, "item_user": post.user, "event_ts": self.workspace.new_ts()})
 
     def unacked(self) -> int:
         """Envelopes that nobody acknowledged so far, those aside that nobody was there to hear."""

@@ -19,6 +19,7 @@ _MAX_DELIVERIES = 4  # the first and three more, then Slack gives up
 @dataclass(slots=True)
 class Envelope:
     payload: Mapping[str, Any]
+    kind: str = "events_api"
     id: str = field(default_factory=lambda: secrets.token_hex(8))
     attempts: int = 0
     sent_at: float = 0.0  # of the first attempt, monotonic seconds
@@ -105,9 +106,9 @@ class Sockets:
             elif message.type is WSMsgType.TEXT:
                 self._acknowledged(str(json.loads(message.data).get("envelope_id")))
 
-    def send(self, payload: Mapping[str, Any]) -> None:
-        """Delivers `payload` until it is acknowledged, or given up."""
-        envelope = Envelope(payload)
+    def send(self, payload: Mapping[str, Any], kind: str = "events_api") -> None:
+        """Delivers `payload` until it is acknowledged, or given up; what people do with buttons comes once."""
+        envelope = Envelope(payload, kind)
         self.envelopes.append(envelope)
         self._unacked[envelope.id] = envelope
         task = asyncio.create_task(self._deliver(envelope))
@@ -137,7 +138,7 @@ class Sockets:
             await link.socket.close(code=WSCloseCode.GOING_AWAY)
 
     async def _deliver(self, envelope: Envelope) -> None:
-        for _ in range(_MAX_DELIVERIES):
+        for _ in range(_MAX_DELIVERIES if envelope.kind == "events_api" else 1):
             try:
                 async with asyncio.timeout(self.ack_s):
                     await self._deliver_once(envelope)
@@ -167,10 +168,10 @@ class Sockets:
 def _framed(envelope: Envelope) -> dict[str, Any]:
     retried = envelope.attempts > 1
     return {
-        "type": "events_api",
+        "type": envelope.kind,
         "envelope_id": envelope.id,
         "payload": envelope.payload,
-        "accepts_response_payload": False,
+        "accepts_response_payload": envelope.kind == "interactive",
         "retry_attempt": envelope.attempts - 1,
         "retry_reason": "timeout" if retried else "",
     }

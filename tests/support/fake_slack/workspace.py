@@ -45,6 +45,7 @@ class Post:
     edits: int = 0
     edited: dict[str, str] = field(default_factory=dict)
     sent: dict[str, Any] = field(default_factory=dict)  # the arguments it was made with
+    blocks: list[dict[str, Any]] = field(default_factory=list)
 
     def public(self, *, with_metadata: bool) -> dict[str, Any]:
         shown: dict[str, Any] = {"type": "message", "ts": self.ts, "user": self.user, "text": self.text}
@@ -75,11 +76,33 @@ class Workspace:
         self.stream_life_s = 300.0
         self.page_max = 999  # 15 for an app that is sold outside Slack's marketplace
         self._last_us = 0
+        self.whispers: list[tuple[str, str]] = []  # what one person alone was told
+        self.triggers: dict[str, float] = {}  # until when each may open a view
+        self.views: list[dict[str, Any]] = []  # that are open, with their ids
 
     def new_ts(self) -> str:
         """A stamp that was never given before, as it is the id of a post."""
         self._last_us = max(self._last_us + 1, int(self.clock() * 1_000_000))
         return f"{self._last_us // 1_000_000}.{self._last_us % 1_000_000:06d}"
+
+    def trigger(self) -> str:
+        """The right to open a view once, within three seconds."""
+        trigger = f"trigger-{self.new_ts()}"
+        self.triggers[trigger] = self.clock() + 3.0
+        return trigger
+
+    def open_view(self, trigger: str, view: dict[str, Any]) -> dict[str, Any]:
+        """Opens a form before the person who clicked."""
+        until = self.triggers.pop(trigger, None)
+        if until is None:
+            raise SlackSaysNo("exchanged_trigger_id")
+        if self.clock() > until:
+            raise SlackSaysNo("expired_trigger_id")
+        if view["type"] != "modal" or len(view["title"]["text"]) > 24 or len(view.get("private_metadata", "")) > 3000:
+            raise SlackSaysNo("invalid_arguments")
+        opened = {**view, "id": f"V{self.new_ts()}"}
+        self.views.append(opened)
+        return {"view": opened}
 
     def direct_channel(self, person: str) -> str:
         channel = f"D{person.upper()}"
