@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import secrets
 import time
 from typing import Any, Self
@@ -115,6 +116,9 @@ class FakeProvider:
             **self.claims,
         }
         header = {"alg": self.algorithm, "kid": "k1"}
+        if self.algorithm == "none":
+            parts = [json.dumps(part).encode() for part in (header, claims)]
+            return ".".join(base64.urlsafe_b64encode(part).rstrip(b"=").decode() for part in parts) + "."
         key = OctKey.import_key(SECRET.encode()) if self.algorithm == "HS256" else self.signing_key
         kept = {name: value for name, value in claims.items() if value is not None}
         return jwt.encode(header, kept, key, algorithms=[self.algorithm])

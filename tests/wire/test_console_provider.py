@@ -99,6 +99,7 @@ async def test_the_session_is_new_after_a_login_through_the_provider(sql: AsyncE
 
 FORGED: list[dict[str, Any]] = [
     {"aud": "another-client"},
+    {"aud": "another-client", "azp": "parley-console"},
     {"aud": ["parley-console", "another-client"], "azp": "another-client"},
     {"iss": "https://evil.example"},
     {"exp": 1_000_000_000},
@@ -127,8 +128,10 @@ async def test_an_id_token_that_somebody_else_signed_opens_nothing(sql: AsyncEng
         foreign = await come_in(console.visitor())
         provider.algorithm = "HS256"
         shared = await come_in(console.visitor())
+        provider.algorithm = "none"
+        unsigned = await come_in(console.visitor())
 
-        assert (foreign.status, shared.status) == (502, 502)
+        assert [reply.status for reply in (foreign, shared, unsigned)] == [502] * 3
         assert await console.desk.accounts.list() == []
 
 

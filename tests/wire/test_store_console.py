@@ -110,8 +110,11 @@ async def test_a_disabled_account_loses_sessions_tokens_and_links_and_its_passwo
     for link_hash in ("h3", "h4"):
         with pytest.raises(NotFound):
             await links.find(link_hash, NOW)
+    await sessions.begin(session(bob, 2), "late", "password", "")  # the password was looked at before
+    assert await sessions.find("late", NOW, IDLE_S) is None
     await accounts.set_active(bob.id, ada.id, active=True)
-    assert await sessions.find("h1", NOW, IDLE_S) is None
+    for token_hash in ("h1", "late"):
+        assert await sessions.find(token_hash, NOW, IDLE_S) is None
 
 
 async def test_a_link_works_once_even_for_two_who_use_it_at_the_same_moment(sql: AsyncEngine) -> None:
