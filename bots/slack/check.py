@@ -18,10 +18,14 @@ NEEDED_SCOPES = (
     "app_mentions:read",
     "assistant:write",
     "channels:history",
+    "channels:read",
     "chat:write",
     "groups:history",
+    "groups:read",
     "im:history",
+    "im:read",
     "mpim:history",
+    "mpim:read",
     "users:read",
 )
 _MANAGE = "https://api.slack.com/apps"

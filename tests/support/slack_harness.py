@@ -8,12 +8,13 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from bots.slack.connection import SlackSettings
+from bots.slack.connection import BackfillSettings, SlackSettings
 from bots.slack.courier import open_courier
 from bots.slack.gateway import SlackGateway
 from bots.slack.posts import MAX_CHARS
 from core.chat.intake import Intake, MailboxIntake
-from core.chat.ports import Courier, Mailbox
+from core.chat.ports import Courier, Mailbox, Marks, Meter
+from core.chat.quiet import NO_METER
 from tests.support.fake_slack import Channel, FakeSlack, Post
 from tests.support.fake_slack.server import APP_TOKEN, BOT_TOKEN, POSTING, other_bot
 from tests.support.fake_slack.workspace import BOT_USER
@@ -94,19 +95,29 @@ class SlackHarness:
 
 @asynccontextmanager
 async def slack_harness(
-    mailbox: Mailbox, *, clock: Callable[[], float] = time.time, ack_s: float = 0.5
+    mailbox: Mailbox, *, marks: Marks | None = None, clock: Callable[[], float] = time.time, ack_s: float = 0.5
 ) -> AsyncIterator[SlackHarness]:
-    """The harness with gateway and courier running; Slack delivers again what is unacknowledged after `ack_s`."""
+    """The harness with gateway and courier running; Slack delivers again what is unacknowledged after `ack_s`.
+
+    What the gateway misses is read with `marks`.
+    """
     async with FakeSlack(ack_s=ack_s, clock=clock) as slack, open_courier(BOT_TOKEN, slack.url) as courier:
         slack.retry_after_s = 0
 
-        async with running_gateway(slack, MailboxIntake(mailbox, courier, now=clock)):
+        async with running_gateway(slack, MailboxIntake(mailbox, courier, now=clock), marks=marks):
             yield SlackHarness(slack, courier)
 
 
 @asynccontextmanager
 async def running_gateway(
-    slack: FakeSlack, intake: Intake, sockets: int = 2, quiet_s: float = 60.0
+    slack: FakeSlack,
+    intake: Intake,
+    sockets: int = 2,
+    *,
+    quiet_s: float = 60.0,
+    marks: Marks | None = None,
+    meter: Meter = NO_METER,
+    backfill: BackfillSettings = BackfillSettings(mark_s=0.05),  # noqa: B008 - frozen
 ) -> AsyncIterator[SlackGateway]:
     """A gateway connected to `slack`, stopped at the end of the block."""
     settings = SlackSettings(
@@ -119,8 +130,9 @@ async def running_gateway(
         regain_s=1.0,
         quiet_s=quiet_s,
         look_s=0.05,
+        backfill=backfill,
     )
-    gateway = SlackGateway(settings, intake)
+    gateway = SlackGateway(settings, intake, marks, meter=meter, now=slack.workspace.clock)
     stopping = asyncio.Event()
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(gateway.run(stopping))

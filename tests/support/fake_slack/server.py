@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -64,6 +65,7 @@ class FakeSlack:
         self.tiers = Tiers(clock)
         self.unknown: set[str] = set()  # methods that this Slack does not have
         self.retry_after_s: int | None = None  # what a rate limit asks for; None: until the call would pass
+        self.gates: dict[tuple[str, str], asyncio.Event] = {}  # calls of a method in a channel wait for these
         self.calls: list[Call] = []
         self.asked: Counter[str] = Counter()  # requests by method, those that were refused included
         self.url = ""
@@ -172,6 +174,8 @@ class FakeSlack:
     async def _serve(self, request: web.Request) -> web.Response:
         name, args = request.match_info["method"], await _args(request)
         self.asked[name] += 1
+        if gate := self.gates.get((name, str(args.get("channel")))):
+            await gate.wait()
         refusal = self._refusal(name)
         if refusal is not None and not refusal.after:
             return self._refused(refusal)

@@ -57,6 +57,11 @@ class Sockets:
         self._deliveries: set[asyncio.Task[None]] = set()
 
     @property
+    def delivering(self) -> int:
+        """Envelopes that are neither acknowledged nor given up."""
+        return len(self._deliveries)
+
+    @property
     def count(self) -> int:
         return len(self.links)
 
@@ -106,9 +111,11 @@ class Sockets:
                 self._acknowledged(str(json.loads(message.data).get("envelope_id")))
 
     def send(self, payload: Mapping[str, Any]) -> None:
-        """Delivers `payload` until it is acknowledged, or given up."""
-        envelope = Envelope(payload)
+        """Delivers `payload` until it is acknowledged, or given up; while the app is away not at all."""
+        envelope = Envelope(payload, lost=self.away)
         self.envelopes.append(envelope)
+        if self.away:
+            return
         self._unacked[envelope.id] = envelope
         task = asyncio.create_task(self._deliver(envelope))
         self._deliveries.add(task)
