@@ -13,6 +13,7 @@ from bots.web.server import serve_web
 from core.chat.errors import StoreUnavailable
 from core.chat.intake import Intake
 from core.chat.logbook import LogWriter
+from core.chat.pacing import Pacer
 from core.chat.worker import Pace, Worker, wait_for_host
 from parley.compose import (
     Stores,
@@ -60,7 +61,7 @@ async def run_bot(settings: Settings, stopping: asyncio.Event) -> None:
         intakes = {name: open_intake(stores, courier, outside, limits) for name, courier in couriers.items()}
         gateways = {"web": _web(settings, stores, intakes["web"])}
         if settings.slack_on:
-            gateways["slack"] = _slack(settings, intakes["slack"])
+            gateways["slack"] = _slack(settings, stores, intakes["slack"], outside)
         if settings.discord_on:
             gateways["discord"] = _discord(settings, stores, intakes["discord"], outside)
         checks = {name: gateway.hears for name, gateway in gateways.items()}
@@ -76,13 +77,18 @@ def _web(settings: Settings, stores: Stores, intake: Intake) -> Gateway:
     )
 
 
-def _slack(settings: Settings, intake: Intake) -> Gateway:
+def _slack(settings: Settings, stores: Stores, intake: Intake, outside: Outside) -> Gateway:
     with needs("slack", "Slack", "SLACK_BOT_TOKEN"):
-        from bots.slack.connection import SlackSettings  # noqa: PLC0415
+        from bots.slack.connection import BackfillSettings, SlackSettings  # noqa: PLC0415
         from bots.slack.gateway import SlackGateway  # noqa: PLC0415
 
-    asked = SlackSettings(secret(settings.slack_bot_token), secret(settings.slack_app_token), settings.slack_api_url)
-    gateway = SlackGateway(asked, intake)
+    asked = SlackSettings(
+        secret(settings.slack_bot_token),
+        secret(settings.slack_app_token),
+        settings.slack_api_url,
+        backfill=BackfillSettings(settings.backfill_s, settings.backfill_messages),
+    )
+    gateway = SlackGateway(asked, intake, stores.marks, Pacer(stores.buckets, outside.meters), outside.meters)
 
     async def hears() -> str:
         return "" if gateway.sockets and gateway.sockets.sessions() else "no socket is connected"
