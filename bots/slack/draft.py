@@ -107,7 +107,7 @@ class SlackDraft:
     async def close(self, text: str, outcome: Outcome) -> tuple[str, ...]:
         """Ends the stream with the rest of the text, or shows the text as posts."""
         if self._stopped_there and text:
-            return (self._posts.id_of(self._ts),)
+            return await self._sign()
         if self._plain is None and self._ts and await self._end(harmless(text)):
             return (self._posts.id_of(self._ts),)
         if self._plain is None:
@@ -209,6 +209,12 @@ class SlackDraft:
                 raise DeliveryFailed("Slack: the stream was ended meanwhile") from error
             return False
         return True
+
+    async def _sign(self) -> tuple[str, ...]:
+        """Leaves the text that the reader stopped, and says whose it is: a later attempt takes no other for its own."""
+        post_id = self._posts.id_of(self._ts)
+        await self._posts.edit(post_id, self._streamed)
+        return (post_id,)
 
     def _continues(self, text: str) -> bool:
         return text.startswith(self._streamed) and len(text) <= MAX_CHARS

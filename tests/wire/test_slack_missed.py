@@ -321,7 +321,7 @@ async def test_what_the_mailbox_did_not_take_in_time_is_read_later(scene: Scene)
         scene.store.down = True
         scene.slack.say("U1", "while the store was away", channel=scene.direct)
         await until(lambda: scene.slack.sockets.envelopes[0].attempts == 4)
-        await until(lambda: scene.slack.sockets.delivering == 0)
+        await until(lambda: scene.slack.sockets.underway == 0)
         scene.store.down = False
         await scene.accepts("while the store was away")
 

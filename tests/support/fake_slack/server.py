@@ -112,6 +112,10 @@ class FakeSlack:
         """The next `times` calls of `methods` fail."""
         self._refusals.append(Refusal(frozenset(methods), times, status, error, after))
 
+    def forgive(self) -> None:
+        """No call fails any more."""
+        self._refusals.clear()
+
     def say(self, user: str, text: str, *, channel: str, thread_ts: str = "", **more: Any) -> str:
         """A person writes; returns the ts. A mention goes out as both events, as both are subscribed."""
         post = Post(channel=channel, ts=self.workspace.new_ts(), user=user, text=text, thread_ts=thread_ts)

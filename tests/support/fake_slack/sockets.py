@@ -57,11 +57,6 @@ class Sockets:
         self._deliveries: set[asyncio.Task[None]] = set()
 
     @property
-    def delivering(self) -> int:
-        """Envelopes that are neither acknowledged nor given up."""
-        return len(self._deliveries)
-
-    @property
     def count(self) -> int:
         return len(self.links)
 
