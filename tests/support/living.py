@@ -8,14 +8,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import cast
 
-from redis.asyncio import Redis
-
 from core.chat.interaction import Interaction, Sampling
 from core.chat.kit import Answerer
 from core.chat.logbook import LogWriter
 from core.chat.persona import Persona
 from core.chat.worker import Pace, Worker
-from storage.connections import ask, open_redis
+from storage.connections import Client, ask, open_redis
 from storage.feed import RedisFeed
 from storage.log_stream import RedisLogStream
 from storage.mailbox import RedisMailbox
@@ -42,7 +40,7 @@ class House:
 
     harness: RoomHarness
     host: ScriptedHost
-    client: Redis
+    client: Client
     marks: RedisMarks
     ledger: MemoryLedger = field(default_factory=MemoryLedger)
 
