@@ -17,6 +17,8 @@ from storage.streams import create_group, read_new
 
 # Leases that have run out are looked for this often, or four times in a shorter lease.
 _LOOK_S = 1.0
+# So many tickets at most are read at once for those who wait here: others may wait elsewhere.
+_MOST_AT_ONCE = 4
 
 _Place = asyncio.Future[Claim]
 
@@ -47,6 +49,7 @@ class TicketDesk:
         self._begin = Script(client, "begin")
         self._waiting: dict[str, deque[_Place]] = {}
         self._readers: dict[tuple[str, int], asyncio.Task[None]] = {}
+        self._looked_at: dict[tuple[str, int], float] = {}
 
     async def create_groups(self) -> None:
         """Creates the group of workers on each shard's tickets. Raises StoreUnavailable."""
@@ -84,16 +87,13 @@ class TicketDesk:
 
     async def _read(self, worker: str, shard: int) -> None:
         places = self._waiting[worker]
-        looked_at = 0.0
         try:
             while self._somebody_waits(places):
-                claim = None
-                if time.monotonic() - looked_at >= self._look_s:
-                    looked_at = time.monotonic()
-                    claim = await self._overdue(worker, shard)
-                claim = claim or await self._new(worker, shard)
+                claim = await self._overdue(worker, shard)
                 if claim is not None:
                     await self._hand(claim, places)
+                else:
+                    await self._hand_new(worker, shard, places)
         except Exception as error:  # each of those who wait raises it in its own task
             while self._somebody_waits(places):
                 places.popleft().set_exception(error)
@@ -110,14 +110,28 @@ class TicketDesk:
             await self._release(claim)
 
     async def _overdue(self, worker: str, shard: int) -> Claim | None:
+        """A claim on what nobody renews any more; looks for it from time to time only."""
+        if time.monotonic() - self._looked_at.get((worker, shard), 0.0) < self._look_s:
+            return None
+        self._looked_at[worker, shard] = time.monotonic()
         found = await self._find_overdue([self._keys.of_shard(shard, "ready")], [WORKERS, self._lease_ms])
         return await self._claim(worker, found[0], found[1], self._lease_ms) if found else None
 
-    async def _new(self, worker: str, shard: int) -> Claim | None:
+    async def _hand_new(self, worker: str, shard: int, places: deque[_Place]) -> None:
+        """Reads a ticket for each of those who wait; where all shards are asked, one of each is enough."""
+        count = min(_MOST_AT_ONCE, len(places)) if self._keys.shards == 1 else 1
         ready = self._keys.of_shard(shard, "ready")
-        for ticket, fields in await read_new(self._blocking, ready, WORKERS, worker, 1, self._block_s):
-            return await self._claim(worker, ticket, fields["conversation"], -1)
-        return None
+        tickets = await read_new(self._blocking, ready, WORKERS, worker, count, self._block_s)
+        begun = await asyncio.gather(
+            *(self._claim(worker, ticket, fields["conversation"], -1) for ticket, fields in tickets),
+            return_exceptions=True,
+        )
+        for claim in begun:
+            if isinstance(claim, Claim):
+                await self._hand(claim, places)
+        for error in begun:
+            if isinstance(error, BaseException):
+                raise error
 
     async def _claim(self, worker: str, ticket: str, conversation_id: str, lease_ms: int) -> Claim | None:
         conversation = Conversation.parse(conversation_id)
