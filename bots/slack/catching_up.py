@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import structlog
 
@@ -51,16 +51,31 @@ class CatchingUp:
             await asyncio.sleep(self._missed.settings.mark_s)
 
     async def _end(self, absence: Absence) -> None:
-        """Reads what was missed; what fails now stays to be done, and so does the mark."""
+        """Reads what was missed; what fails now stays to be done, and the mark stays where it is."""
         try:
-            for channel in await self._missed.places(absence):
-                if self._missed.absence is not absence:
-                    return
-                await self._inflow.catch_up(channel)
+            absence.channels.update(places := await self._missed.places(absence))
+            done = await self._read(absence, places)
+            while done and (behind := absence.behind()):
+                done = await self._read(absence, behind)
         except (NotCaughtUp, StoreUnavailable) as error:
             _log.warning("slack_not_caught_up", reason=str(error))
             return
         except Exception:
             # What is said now is to be heard all the same.
             _log.exception("slack_catching_up_failed")
-        self._missed.over(absence)
+            done = True
+        if done:
+            self._missed.over(absence)
+
+    async def _read(self, absence: Absence, channels: Sequence[str]) -> bool:
+        """Reads each of `channels`; whether all could be. Raises StoreUnavailable."""
+        done = True
+        for channel in channels:
+            if self._missed.absence is not absence:
+                return False
+            try:
+                await self._inflow.catch_up(channel)
+            except NotCaughtUp as error:
+                _log.warning("slack_not_caught_up", channel=channel, reason=str(error))
+                done = False
+        return done

@@ -22,8 +22,9 @@ _log = structlog.get_logger(__name__)
 
 # The mailbox knows duplicates for a day; what is older, by a clock that may differ from ours, could be answered twice.
 _OLDEST_S = 24 * 3600.0 - 600.0
-_HEARD_S = 24 * 3600.0
-_MOST_HEARD = 500
+# How lately we were spoken to in a thread that is looked into, and how many are.
+_HEARD_S = 3 * 24 * 3600.0
+_MOST_HEARD = 200
 
 
 class Presence(Protocol):
@@ -38,17 +39,26 @@ class Presence(Protocol):
 
 @dataclass(eq=False, slots=True)
 class Absence:
-    """Something may have been missed: in `channels`, or everywhere when that is None; not in those that were `read`."""
+    """Something may have been missed, in `channels` or `everywhere`, but not any more in those that were `read`.
+
+    `heard` is where we were spoken to before it, and when last; None until it is known.
+    """
 
     noticed_at: float
-    channels: set[str] | None = None
+    everywhere: bool
+    channels: set[str] = field(default_factory=set)
     read: set[str] = field(default_factory=set)
+    heard: Mapping[Conversation, float] | None = None
     failed_at: dict[str, float] = field(default_factory=dict)
     messages: int = 0
 
     def touches(self, channel: str) -> bool:
         """Whether something of `channel` has still to be read."""
-        return channel not in self.read and (self.channels is None or channel in self.channels)
+        return channel not in self.read and (self.everywhere or channel in self.channels)
+
+    def behind(self) -> list[str]:
+        """The channels known so far of which something has still to be read."""
+        return [channel for channel in self.channels if self.touches(channel)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,30 +113,33 @@ class Missed:
         self._now = now
         self._sessions: frozenset[Any] = frozenset()
         self._sure_until: float | None = None
-        self._heard: dict[Conversation, float] = {}
         self._read_at: dict[str, float] = {}  # of channels that were read in an absence that is not over yet
 
     def notice(self) -> None:
         """Looks at the sockets: to be called often, before each event, and whenever a socket was opened."""
         sessions = self._presence.sessions()
         if sessions and not sessions & self._sessions:
-            self.absence = Absence(self._now())
+            self.absence = Absence(self._now(), everywhere=True)
         self._sessions = sessions
 
     def not_handed_over(self, channel: str) -> None:
         """What was said in `channel` was lost on the way to the mailbox: Slack tries again only a few times."""
         self._read_at.pop(channel, None)
         if self.absence is None:
-            self.absence = Absence(self._now(), channels=set())
+            self.absence = Absence(self._now(), everywhere=False)
         self.absence.read.discard(channel)
-        if self.absence.channels is not None:
-            self.absence.channels.add(channel)
+        self.absence.channels.add(channel)
 
     async def places(self, absence: Absence) -> list[str]:
-        """The channels that have to be read, those first in which we were spoken to last. Raises StoreUnavailable."""
-        if absence.channels is not None:
-            return sorted(absence.channels)
-        if await self._since() is None:
+        """The channels to be read, those first in which we were spoken to last.
+
+        Raises:
+            NotCaughtUp: Slack cannot list them at the moment.
+            StoreUnavailable: the mark cannot be read.
+        """
+        if not absence.everywhere:
+            return absence.behind()
+        if await self._since(absence) is None:
             return []
         try:
             listed = await self._history.channels()
@@ -135,7 +148,8 @@ class Missed:
                 raise NotCaughtUp(f"Slack does not list our channels ({reason(error)}).") from error
             _log.warning("slack_channels_not_listed", reason=reason(error))
             listed = []
-        newest = sorted(self._heard, key=lambda each: self._heard[each], reverse=True)
+        heard = absence.heard or {}
+        newest = sorted(heard, key=lambda conversation: heard[conversation], reverse=True)
         return list(dict.fromkeys([*(conversation.channel for conversation in newest), *listed]))
 
     async def gap(self, channel: str) -> Gap | None:
@@ -149,12 +163,14 @@ class Missed:
         absence, began = self.absence, self._now()
         if absence is None or not absence.touches(channel):
             return None
-        sure_until = await self._since()
+        sure_until = await self._since(absence)
         if sure_until is None:
+            absence.read.add(channel)  # nothing was ever heard: there is nothing to go on from
             return None
+        heard = absence.heard or {}
         known_until = max(sure_until, self._read_at.get(channel, 0.0))
         oldest = began - min(self.settings.max_age_s, _OLDEST_S)
-        threads = {each.thread for each in self._heard if each.channel == channel and each.thread}
+        threads = {each.thread for each in heard if each.channel == channel and each.thread}
         events: list[dict[str, Any]] = []
         try:
             since = max(known_until - self.settings.overlap_s, oldest)
@@ -162,7 +178,7 @@ class Missed:
         except SLACK_FAILURES as error:
             self._not_read(absence, channel, error)
         room = max(0, self.settings.max_messages - absence.messages)
-        return Gap(absence, channel, began, known_until, self._heard, events, room)
+        return Gap(absence, channel, began, known_until, heard, events, room)
 
     def caught_up(self, gap: Gap, accepted: int) -> None:
         """All that was missed in the channel of `gap` was handed over, and `accepted` messages of it were new."""
@@ -197,14 +213,15 @@ class Missed:
     def _gateway(self) -> str:
         return f"{PLATFORM}:{self._me.team_id}"
 
-    async def _since(self) -> float | None:
+    async def _since(self, absence: Absence) -> float | None:
         """The time until which all was heard; None at the first start of all. Raises StoreUnavailable."""
         # Asked each time: as long as the store is away there is nobody to whom what was missed could be handed.
         marked = await self._marks.alive(self._gateway)
         self._sure_until = self._sure_until or marked
-        heard = await self._marks.heard_since(PLATFORM, self._now() - _HEARD_S, _MOST_HEARD)
-        ours = [each for each in heard if each.conversation.workspace == self._me.team_id]
-        self._heard = {each.conversation: each.sent_at for each in ours}
+        if absence.heard is None:
+            heard = await self._marks.heard_since(PLATFORM, self._now() - _HEARD_S, _MOST_HEARD)
+            ours = [each for each in heard if each.conversation.workspace == self._me.team_id]
+            absence.heard = {each.conversation: each.sent_at for each in ours}
         return self._sure_until
 
     def _not_read(self, absence: Absence, channel: str, error: BaseException) -> None:

@@ -41,13 +41,17 @@ POSTING = frozenset({"chat.postMessage", "chat.startStream", "chat.appendStream"
 
 @dataclass(slots=True)
 class Refusal:
-    """`status` 200 means an ok:false answer named `error`. With `after` the call is carried out, its answer lost."""
+    """`status` 200 means an ok:false answer named `error`. With `after` the call is carried out, its answer lost.
+
+    Without a `channel` it befalls calls in all of them.
+    """
 
     methods: frozenset[str]
     times: int
     status: int = 503
     error: str = "service_unavailable"
     after: bool = False
+    channel: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,10 +111,16 @@ class FakeSlack:
     # ── what a test does ────────────────────────────────────────────────────────────────────────────────────────────
 
     def refuse(
-        self, *methods: str, times: int = 1, status: int = 503, error: str = "service_unavailable", after: bool = False
+        self,
+        *methods: str,
+        times: int = 1,
+        status: int = 503,
+        error: str = "service_unavailable",
+        after: bool = False,
+        channel: str = "",
     ) -> None:
         """The next `times` calls of `methods` fail."""
-        self._refusals.append(Refusal(frozenset(methods), times, status, error, after))
+        self._refusals.append(Refusal(frozenset(methods), times, status, error, after, channel))
 
     def forgive(self) -> None:
         """No call fails any more."""
@@ -180,7 +190,7 @@ class FakeSlack:
         self.asked[name] += 1
         if gate := self.gates.get((name, str(args.get("channel")))):
             await gate.wait()
-        refusal = self._refusal(name)
+        refusal = self._refusal(name, str(args.get("channel")))
         if refusal is not None and not refusal.after:
             return self._refused(refusal)
         if wait_s := self.tiers.wait_s(name, args):
@@ -221,9 +231,9 @@ class FakeSlack:
             if args.get(name) in (None, ""):
                 raise SlackSaysNo("invalid_arguments", response_metadata={"messages": [f"missing required: {name}"]})
 
-    def _refusal(self, name: str) -> Refusal | None:
+    def _refusal(self, name: str, channel: str) -> Refusal | None:
         for refusal in self._refusals:
-            if name in refusal.methods and refusal.times > 0:
+            if name in refusal.methods and refusal.channel in ("", channel) and refusal.times > 0:
                 refusal.times -= 1
                 return refusal
         return None
