@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -12,7 +13,7 @@ from redis.asyncio import Redis
 
 from core.chat.interaction import Interaction, PromptMessage, Sampling
 from core.chat.message import Address, Conversation, Message, Outcome, Person, Turn
-from core.chat.ports import Claim, Commit, Depth, Histories, LogStream, Mailbox, Marks, Tickets
+from core.chat.ports import Claim, Commit, Depth, Histories, LogStream, Mailbox, Marks, Signal, Tickets
 from storage.connections import Client, open_redis
 from storage.depth import RedisDepth
 from storage.log_stream import RedisLogStream
@@ -144,3 +145,18 @@ async def claimed(box: Box, worker: str = "w1") -> Claim:
     claim = await box.take(worker, 10.0)
     assert claim is not None
     return claim
+
+
+async def next_signal(signals: Any, ask: Callable[[], Awaitable[object]]) -> tuple[Conversation, Signal]:
+    """What is heard next while `ask` is repeated: who listens misses what is said before the connection stands."""
+    while True:
+        hearing: asyncio.Task[tuple[Conversation, Signal] | None] = asyncio.ensure_future(anext(signals))
+        try:
+            while not hearing.done():
+                await ask()
+                await asyncio.wait({hearing}, timeout=0.2)
+        finally:
+            hearing.cancel()
+            await asyncio.wait({hearing})
+        if heard := hearing.result():
+            return heard

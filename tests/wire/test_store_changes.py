@@ -11,9 +11,20 @@ from typing import Any, cast
 import pytest
 
 from core.chat import codec
-from core.chat.message import Conversation, Message
+from core.chat.message import Message
 from core.chat.ports import Acceptance, Change, Claim, Commit, Mail, Signal
-from tests.support.store_cases import KINDS, THREAD, Store, answered, claimed, interaction, message, open_store, turns
+from tests.support.store_cases import (
+    KINDS,
+    THREAD,
+    Store,
+    answered,
+    claimed,
+    interaction,
+    message,
+    next_signal,
+    open_store,
+    turns,
+)
 
 LEASE_S = 0.4
 
@@ -137,12 +148,14 @@ async def test_odd_text_survives_an_edit(store: Store) -> None:
 
 
 async def test_deleted_message_that_nobody_began_is_gone(store: Store) -> None:
-    for native in ("1", "2", "3"):
+    for native in ("1", "2", "3", "4"):
         await store.box.accept(message(native, text=f"question {native}"))
 
+    assert await store.box.withdraw(THREAD, message("3").id) is Change.WAITING
+    claim = await claimed(store.box)
     assert await store.box.withdraw(THREAD, message("2").id) is Change.WAITING
 
-    assert await work_off(store, await claimed(store.box)) == ["question 1", "question 3"]
+    assert await work_off(store, claim) == ["question 1", "question 4"]
     assert await store.box.accept(message("2")) is Acceptance.DUPLICATE
     assert await store.box.committed_posts(THREAD, message("2").id) is None
 
@@ -266,12 +279,8 @@ async def test_signal_is_heard_by_who_listens(store: Store, signal: Signal) -> N
 
     async with aclosing(cast("Any", store.box.signals())) as signals, asyncio.timeout(20):
         assert await anext(signals) is None  # what came before was missed
-        heard: asyncio.Task[tuple[Conversation, Signal] | None] = asyncio.ensure_future(anext(signals))
-        while not heard.done():
-            await ask[signal]()
-            await asyncio.wait({heard}, timeout=0.2)
 
-        assert heard.result() == (THREAD, signal)
+        assert await next_signal(signals, ask[signal]) == (THREAD, signal)
 
 
 # ── who held it before ──────────────────────────────────────────────────────────────────────────────────────────────

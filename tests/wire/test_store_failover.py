@@ -20,7 +20,7 @@ from storage.checks import check_redis
 from storage.connections import open_redis
 from storage.feed import RedisFeed
 from storage.mailbox import RedisMailbox
-from tests.support.store_cases import THREAD, Store, answered, claimed, message, redis_store
+from tests.support.store_cases import THREAD, Store, answered, claimed, message, next_signal, redis_store
 from tests.support.valkey import ValkeyServer
 from tests.support.valkey_groups import WatchedValkey
 
@@ -137,7 +137,7 @@ async def test_work_goes_on_with_the_new_primary(watched: WatchedValkey) -> None
             mail = await store.box.head(successor)
             assert mail is not None
             assert (mail.message, mail.intended) == (message("1"), True)
-            assert await stop_is_heard(store, signals)
+            assert await next_signal(signals, lambda: store.box.request_stop(THREAD)) == (THREAD, Signal.STOP)
             await feed.publish(THREAD, FeedEvent("notice", "t1", "here again"))
             assert (await reading).text == "here again"
         assert await store.box.commit(successor, answered(message("1"), posts=("p1",)))
@@ -157,16 +157,6 @@ async def steadily_claimed(store: Store) -> Any:
                 return claim
         except StoreUnavailable:
             await asyncio.sleep(0.1)
-
-
-async def stop_is_heard(store: Store, signals: Any) -> bool:
-    while True:
-        hearing = asyncio.ensure_future(anext(signals))
-        while not hearing.done():
-            assert await store.box.request_stop(THREAD)
-            await asyncio.wait({hearing}, timeout=0.2)
-        if hearing.result() is not None:  # None: a new subscription
-            return bool(hearing.result() == (THREAD, Signal.STOP))
 
 
 async def test_check_asks_the_primary(watched: WatchedValkey) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import cast
 
@@ -13,7 +13,7 @@ import pytest
 
 from core.chat.errors import StoreUnavailable
 from core.chat.message import Conversation
-from core.chat.ports import Acceptance
+from core.chat.ports import Acceptance, Change
 from storage.checks import check_redis
 from storage.connections import Client, ask, open_redis
 from storage.keys import WORKERS, Keys
@@ -103,6 +103,47 @@ async def test_full_server_takes_nothing_in_and_all_of_it_later(own_server: Valk
         await client.config_set("maxmemory", "0")
 
         assert await store.box.accept(message("1")) is Acceptance.ACCEPTED
+
+
+async def test_full_server_does_nothing_by_halves_and_can_be_worked_off(own_server: ValkeyServer) -> None:
+    async with redis_store(own_server.url()) as store, connected(own_server.url()) as client:
+        for native in ("1", "2", "3"):
+            await store.box.accept(message(native))
+        claim = await claimed(store.box)
+        before = await contents(client)
+        await client.config_set("maxmemory", "1")
+
+        refused: list[Callable[[], Awaitable[object]]] = [
+            lambda: store.box.accept(message("4")),
+            lambda: store.box.intend(claim, message("1").id),
+            lambda: store.box.request_stop(THREAD),
+            lambda: store.box.revise(message("2", text="edited")),
+            lambda: store.box.withdraw(THREAD, message("1").id),
+            lambda: store.box.withdraw(THREAD, message("9").id),
+        ]
+        for call in refused:
+            with pytest.raises(StoreUnavailable, match="Redis is full"):
+                await call()
+        untouched = await contents(client)
+
+        # What a server takes away first it may add to afterwards, so an answer is committed as a whole.
+        assert untouched == before
+        assert await store.box.renew(claim) is None
+        assert await store.box.commit(claim, answered(message("1"), posts=("p1",)))
+        assert await store.box.withdraw(THREAD, message("3").id) is Change.WAITING
+        await store.box.release(claim)
+        assert await store.box.turns(THREAD) == turns(message("1"))
+        assert await store.box.committed_posts(THREAD, message("1").id) == ("p1",)
+        await client.config_set("maxmemory", "0")
+        assert len(await store.log.read("l1", 10, 1.0)) == 1
+        mail = await store.box.head(await claimed(store.box))
+        assert mail is not None
+        assert mail.message == message("2")
+
+
+async def contents(client: Client) -> dict[str, bytes | None]:
+    """All keys with what they hold."""
+    return {str(key): await client.dump(key) async for key in client.scan_iter("*")}
 
 
 async def test_replica_is_refused_by_name(own_server: ValkeyServer) -> None:

@@ -74,7 +74,7 @@ class MailboxMachine(RuleBasedStateMachine):
         self.runner = asyncio.Runner()
         self.stack = AsyncExitStack()
         # Leases end only where the machine ends them.
-        bounds = {"lease_s": 3600.0, "inbox_limit": LIMIT}
+        bounds: dict[str, Any] = {"lease_s": 3600.0, "inbox_limit": LIMIT}
         if self.url:
             with redis.Redis.from_url(self.url) as admin:
                 admin.flushdb()

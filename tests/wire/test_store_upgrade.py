@@ -16,7 +16,7 @@ from core.chat.ports import Acceptance, Change, Signal
 from storage.connections import Client, ask, open_redis
 from storage.keys import Keys
 from tests.support.older_mailbox import OlderMailbox
-from tests.support.store_cases import NOON, THREAD, Store, answered, claimed, message, redis_store, turns
+from tests.support.store_cases import NOON, THREAD, Store, answered, claimed, message, next_signal, redis_store, turns
 
 
 @dataclass(frozen=True)
@@ -127,11 +127,7 @@ async def test_stop_is_understood_both_ways(sides: Sides) -> None:
     assert await sides.newer.box.renew(claim) is Signal.STOP
     async with aclosing(cast("Any", sides.newer.box.signals())) as signals, asyncio.timeout(10):
         assert await anext(signals) is None
-        hearing = asyncio.ensure_future(anext(signals))
-        while not hearing.done():
-            await sides.older.request_stop(THREAD)
-            await asyncio.wait({hearing}, timeout=0.1)
-        assert hearing.result() == (THREAD, Signal.STOP)
+        assert await next_signal(signals, lambda: sides.older.request_stop(THREAD)) == (THREAD, Signal.STOP)
 
 
 async def test_older_worker_that_answers_what_was_edited_and_deleted_leaves_no_trace(sides: Sides) -> None:
