@@ -125,13 +125,12 @@ class RedisMailbox:
     async def revise(self, message: Message) -> Change:
         """See `Mailbox.revise`. With the text it has already, nothing starts anew."""
         keys = self._of(message.conversation, "inbox", "owner")
+        waiting = await ask(self._client.lrange(keys[0], 0, -1))
+        item = next((each for each in waiting if items.parts(each)[0] == message.id), None)
+        if item is None:
+            return Change.LATE
         told = [self._keys.signals, f"{Signal.REVISED} {message.conversation}"]
-        while True:
-            waiting = await ask(self._client.lrange(keys[0], 0, -1))
-            item = next((each for each in waiting if items.parts(each)[0] == message.id), "")
-            change = await self._revise(keys, [message.id, item, items.revised(item, message), *told])
-            if change != "moved":  # by another edit between the two calls
-                return Change(change)
+        return Change(await self._revise(keys, [message.id, items.revised(item, message), *told]))
 
     async def withdraw(self, conversation: Conversation, message_id: str) -> Change:
         """See `Mailbox.withdraw`; a message that was not accepted yet is barred for a day."""
