@@ -80,7 +80,7 @@ class RedisMailbox:
         if int(stored) != self._keys.shards:
             raise StoreUnavailable(
                 f"The mailbox in REDIS_URL was made with {stored} shards and this start asks for {self._keys.shards}: "
-                f"start with {stored}, or name a Redis that is empty."
+                f"set MAILBOX_SHARDS={stored}, or name a Redis that is empty."
             )
         await self._desk.create_groups()
 

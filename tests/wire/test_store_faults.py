@@ -305,6 +305,23 @@ async def test_worker_that_froze_before_it_began_takes_nothing_back(redis_url: s
         assert await store.box.head(successor) is not None
 
 
+async def test_no_epoch_comes_twice_when_the_last_was_lost_or_the_clock_went_back(redis_url: str) -> None:
+    key = Keys().of_shard(0, "epoch")
+    async with redis_store(redis_url) as store, connected(redis_url) as client:
+        await store.box.accept(message("1"))
+        first = await claimed(store.box)
+        await store.box.release(first)
+
+        await client.delete(key)  # as on a replica that did not get it in time
+        second = await claimed(store.box)
+        await store.box.release(second)
+        await client.set(key, second.epoch + 3_600_000_000)  # as by a clock that was an hour ahead
+        third = await claimed(store.box)
+
+    assert first.epoch < second.epoch
+    assert third.epoch == second.epoch + 3_600_000_001
+
+
 async def test_check_is_content_with_a_server_that_is_set_right(redis_url: str) -> None:
     facts = {fact.name: fact for fact in await check_redis(redis_url)}
 
