@@ -32,7 +32,7 @@ class Scenario:
 def _at_points() -> list[Scenario]:
     """Kills and freezes at each point; the short forms take turns at the platforms."""
     made = []
-    for turn, point in enumerate(processes.POINTS[:0]):
+    for turn, point in enumerate(processes.POINTS):
         killed = partial(processes.killed_at, point=point)
         frozen = partial(processes.frozen_at, point=point)
         one, other = BOTH[turn % 2], BOTH[1 - turn % 2]
