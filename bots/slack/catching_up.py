@@ -65,7 +65,7 @@ class CatchingUp:
             _log.exception("slack_catching_up_failed")
             done = True
         if done:
-            self._missed.over(absence)
+            await self._missed.over(absence)
 
     async def _read(self, absence: Absence, channels: Sequence[str]) -> bool:
         """Reads each of `channels`; whether all could be. Raises StoreUnavailable."""

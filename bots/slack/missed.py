@@ -189,25 +189,31 @@ class Missed:
             self._meter.backfilled(PLATFORM, accepted)
             _log.info("slack_backfilled", channel=gap.channel, messages=accepted)
 
-    def over(self, absence: Absence) -> None:
-        """All that was missed in `absence` was handed over."""
+    async def over(self, absence: Absence) -> None:
+        """All that was missed in `absence` was handed over: at the first start of all, what comes now may be missed."""
         if self.absence is not absence:
             return
         _log.info("slack_caught_up", channels=len(absence.read), messages=absence.messages)
         self.absence = None
         self._read_at.clear()
         self._sure_until = max(self._sure_until or 0.0, absence.noticed_at)
+        await self._move_mark(self._sure_until)
 
     async def mark(self, oldest_underway: float | None) -> None:
         """Moves the mark to where everything was surely heard; `oldest_underway` is not handed over yet."""
         sure_until = min(self._presence.frame_at(), oldest_underway or self._now())
         if self.absence is not None or self._sure_until is None or sure_until <= self._sure_until:
             return
-        try:
-            await self._marks.mark_alive(self._gateway, sure_until)
+        if await self._move_mark(sure_until):
             self._sure_until = sure_until
+
+    async def _move_mark(self, to: float) -> bool:
+        try:
+            await self._marks.mark_alive(self._gateway, to)
+            return True
         except StoreUnavailable as error:
             _log.warning("slack_mark_not_moved", reason=str(error))
+            return False
 
     @property
     def _gateway(self) -> str:

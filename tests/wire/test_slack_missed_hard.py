@@ -145,6 +145,17 @@ async def test_a_store_that_is_away_at_the_first_start_of_all_is_waited_for(scen
         await scene.marked()
 
 
+async def test_the_mark_is_set_at_once_at_the_first_start_of_all(scene: Absence) -> None:
+    async with scene.listening(mark_s=3600.0):
+        await until(lambda: MARK in scene.store._alive)
+        scene.slack.sockets.vanish()
+        scene.slack.say("U1", "anybody?", channel=scene.direct)
+
+    scene.slack.sockets.come_back()
+    async with scene.listening():
+        await scene.accepts("anybody?")
+
+
 async def test_a_message_that_cannot_be_taken_keeps_no_other_back(scene: Absence) -> None:
     async with scene.listening():
         await scene.go_away()
