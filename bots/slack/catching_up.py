@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 import structlog
 
@@ -36,9 +37,12 @@ class CatchingUp:
             tasks.create_task(self._look())
             tasks.create_task(self._mark())
             while True:
+                self._missed.begun.clear()
                 if (absence := self._missed.absence) is not None:
                     await self._end(absence)
-                await asyncio.sleep(self._look_s)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(self._look_s):
+                        await self._missed.begun.wait()
 
     async def _look(self) -> None:
         while True:

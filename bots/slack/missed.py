@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -104,6 +105,7 @@ class Missed:
         now: Callable[[], float] = time.time,
     ) -> None:
         self.absence: Absence | None = None
+        self.begun = asyncio.Event()  # set with each new absence; whoever ends absences clears it
         self.settings = settings
         self._history = history
         self._marks = marks
@@ -119,16 +121,15 @@ class Missed:
         """Looks at the sockets: to be called often, before each event, and whenever a socket was opened."""
         sessions = self._presence.sessions()
         if sessions and not sessions & self._sessions:
-            self.absence = Absence(self._now(), everywhere=True)
+            self._begin(everywhere=True)
         self._sessions = sessions
 
     def not_handed_over(self, channel: str) -> None:
         """What was said in `channel` was lost on the way to the mailbox: Slack tries again only a few times."""
         self._read_at.pop(channel, None)
-        if self.absence is None:
-            self.absence = Absence(self._now(), everywhere=False)
-        self.absence.read.discard(channel)
-        self.absence.channels.add(channel)
+        absence = self.absence or self._begin(everywhere=False)
+        absence.read.discard(channel)
+        absence.channels.add(channel)
 
     async def places(self, absence: Absence) -> list[str]:
         """The channels to be read, those first in which we were spoken to last.
@@ -214,6 +215,11 @@ class Missed:
         except StoreUnavailable as error:
             _log.warning("slack_mark_not_moved", reason=str(error))
             return False
+
+    def _begin(self, *, everywhere: bool) -> Absence:
+        self.absence = Absence(self._now(), everywhere=everywhere)
+        self.begun.set()
+        return self.absence
 
     @property
     def _gateway(self) -> str:
