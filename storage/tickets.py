@@ -7,10 +7,13 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Awaitable, Callable
+from typing import Any
 
+from core.chat.errors import BadEntry
 from core.chat.message import Conversation
-from core.chat.ports import Claim
+from core.chat.ports import Claim, Mail
 from storage.connections import BLOCK_S, Client, to_its_end
+from storage.items import mail_of
 from storage.keys import WORKERS, Keys
 from storage.script import Script
 from storage.streams import create_group, read_new
@@ -49,7 +52,6 @@ class TicketDesk:
         self._begin = Script(client, "begin")
         self._waiting: dict[str, deque[_Place]] = {}
         self._readers: dict[tuple[str, int], asyncio.Task[None]] = {}
-        self._looked_at: dict[tuple[str, int], float] = {}
 
     async def create_groups(self) -> None:
         """Creates the group of workers on each shard's tickets. Raises StoreUnavailable."""
@@ -87,9 +89,13 @@ class TicketDesk:
 
     async def _read(self, worker: str, shard: int) -> None:
         places = self._waiting[worker]
+        looked_at = 0.0
         try:
             while self._somebody_waits(places):
-                claim = await self._overdue(worker, shard)
+                claim = None
+                if time.monotonic() - looked_at >= self._look_s:
+                    looked_at = time.monotonic()
+                    claim = await self._overdue(worker, shard)
                 if claim is not None:
                     await self._hand(claim, places)
                 else:
@@ -110,10 +116,6 @@ class TicketDesk:
             await self._release(claim)
 
     async def _overdue(self, worker: str, shard: int) -> Claim | None:
-        """A claim on what nobody renews any more; looks for it from time to time only."""
-        if time.monotonic() - self._looked_at.get((worker, shard), 0.0) < self._look_s:
-            return None
-        self._looked_at[worker, shard] = time.monotonic()
         found = await self._find_overdue([self._keys.of_shard(shard, "ready")], [WORKERS, self._lease_ms])
         return await self._claim(worker, found[0], found[1], self._lease_ms) if found else None
 
@@ -136,6 +138,17 @@ class TicketDesk:
     async def _claim(self, worker: str, ticket: str, conversation_id: str, lease_ms: int) -> Claim | None:
         conversation = Conversation.parse(conversation_id)
         shared = [self._keys.beside(conversation, kind) for kind in ("ready", "epoch")]
+        own = [self._keys.of(conversation, kind) for kind in ("inbox", "history")]
         args: list[str | int] = [uuid.uuid4().hex, WORKERS, ticket, worker, lease_ms]
-        begun = await self._begin([self._keys.of(conversation, "owner"), *shared], args)
-        return Claim(conversation, ticket, int(begun[0]), taken_over=bool(begun[1])) if begun else None
+        begun = await self._begin([self._keys.of(conversation, "owner"), *shared, *own], args)
+        if not begun:
+            return None
+        epoch, again, *found = begun
+        return Claim(conversation, ticket, int(epoch), taken_over=bool(again), first=_first(conversation, found))
+
+
+def _first(conversation: Conversation, found: list[Any]) -> Mail | None:
+    try:
+        return mail_of(conversation, found)
+    except BadEntry:
+        return None  # `head` sets it aside

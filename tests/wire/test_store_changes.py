@@ -103,6 +103,16 @@ async def test_edit_of_a_message_that_is_being_answered_is_told_until_it_was_rea
     assert await store.box.renew(claim) is None
 
 
+async def test_edit_of_a_message_that_came_with_its_claim_is_told(store: Store) -> None:
+    await store.box.accept(message("1"))
+    claim = await claimed(store.box)
+
+    assert await store.box.revise(edited("1")) is Change.ANSWERING
+
+    assert await store.box.renew(claim) is Signal.REVISED
+    assert (await head(store, claim)).message.text == "edited 1"
+
+
 async def test_edit_that_changes_no_text_starts_nothing_anew(store: Store) -> None:
     # Slack tells of an edit when it has unfurled a link.
     await store.box.accept(message("1"))
@@ -130,6 +140,7 @@ async def test_edit_reaches_the_worker_that_takes_over(hasty_store: Store) -> No
 
     successor = await claimed(hasty_store.box, "w2")
 
+    assert successor.first is None
     assert await hasty_store.box.renew(successor) is Signal.REVISED
     assert (await head(hasty_store, successor)).message.text == "edited 1"
     assert await hasty_store.box.renew(successor) is None

@@ -40,6 +40,9 @@ async def test_tickets_for_all_who_wait_are_read_at_once(mailbox: RedisMailbox) 
     claims = await asyncio.gather(*(mailbox.take("w1", 5.0) for _ in rooms))
 
     assert {claim.conversation for claim in claims if claim} == set(rooms)
+    assert [claim.first.message.conversation for claim in claims if claim and claim.first] == [
+        claim.conversation for claim in claims if claim
+    ]
     assert await reads(mailbox) == before + 1
 
 
