@@ -13,6 +13,7 @@ from typing import Any
 
 from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.connection import AbstractConnection
+from redis.client import NEVER_DECODE
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
@@ -36,6 +37,8 @@ class LineRedis(Redis):
 
     async def execute_command(self, *args: Any, **options: Any) -> Any:
         """The reply to one command. Raises RedisError."""
+        if NEVER_DECODE in options:  # the line decodes all that comes
+            return await super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
         try:
             reply = await self._line.ask(args)
         except RedisConnectionError:

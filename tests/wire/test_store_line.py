@@ -57,6 +57,15 @@ async def test_a_refusal_is_its_own_callers_alone(line: LineRedis) -> None:
     assert isinstance(found[1], ResponseError)
 
 
+async def test_a_reply_that_is_no_text_comes_as_it_is(server: ValkeyServer, line: LineRedis) -> None:
+    await line.set("key", "value")
+
+    dumped = await line.dump("key")
+
+    with server.client() as plain:
+        assert dumped == plain.dump("key")
+
+
 async def test_replies_are_what_redis_py_makes_of_them(line: LineRedis) -> None:
     await line.hset("hash", mapping={"a": "1"})
 
