@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 
 from core.chat.ports import LogEntry
-from storage.connections import BLOCK_S, Client, ask, to_its_end
+from storage.connections import BLOCK_S, Client, to_its_end
 from storage.keys import WRITERS, Keys
 from storage.script import Script
 from storage.streams import Entry, read_new, read_overdue
@@ -37,6 +37,7 @@ class RedisLogStream:
         self._lease_ms = int(lease_s * 1000)
         self._looked_at = 0.0
         self._bury = Script(client, "bury")
+        self._done = Script(client, "done")
 
     async def aclose(self) -> None:
         """Nothing is held open."""
@@ -57,9 +58,7 @@ class RedisLogStream:
             shard, _, entry = id_.partition(":")
             by_shard.setdefault(shard, []).append(entry)
         for shard, entries in by_shard.items():
-            key = self._keys.of_shard(int(shard), "log")
-            await ask(self._client.xack(key, WRITERS, *entries))
-            await ask(self._client.xdel(key, *entries))
+            await self._done([self._keys.of_shard(int(shard), "log")], [WRITERS, *entries])
 
     async def bury(self, entry: LogEntry, reason: str) -> None:
         """See `LogStream.bury`; the dead letters are the stream `log-dead` of the entry's shard."""

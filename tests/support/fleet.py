@@ -176,6 +176,8 @@ class Fleet:
             idle_since = min(idle_since, time.monotonic()) if idle else math.inf
             late = time.monotonic() > min(deadline, idle_since + self.plan.patience_s)
             if (idle or late) and (not (harm := await self.harm()) or late):
+                if not idle:
+                    harm.note("left", f"{await self.pending()}, {self.platform.unheard()} events unheard")
                 return harm
             await asyncio.sleep(0.1)
 

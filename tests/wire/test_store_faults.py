@@ -6,10 +6,12 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
-from typing import cast
+from contextlib import asynccontextmanager, suppress
+from typing import Any, cast
 
 import pytest
+from redis.asyncio import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from core.chat.errors import StoreUnavailable
 from core.chat.message import Conversation
@@ -17,6 +19,7 @@ from core.chat.ports import Acceptance, Change
 from storage.checks import check_redis
 from storage.connections import Client, ask, open_redis
 from storage.keys import WORKERS, Keys
+from storage.log_stream import RedisLogStream
 from storage.mailbox import RedisMailbox
 from tests.support.store_cases import THREAD, answered, claimed, message, redis_store, turns
 from tests.support.valkey import ValkeyServer
@@ -241,6 +244,33 @@ async def test_entry_of_a_dead_writer_is_read_by_the_next(redis_url: str) -> Non
         again = await store.log.read("alive", 10, 10.0)
 
     assert again == [read]
+
+
+class DyingRedis(Redis):
+    """A client whose process dies when its first command has run."""
+
+    ran = 0
+
+    async def execute_command(self, *args: Any, **options: Any) -> Any:
+        if self.ran:
+            raise RedisConnectionError
+        reply = await super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
+        self.ran += 1
+        return reply
+
+
+async def test_writer_that_dies_on_the_way_leaves_no_entry_that_nobody_reads(redis_url: str) -> None:
+    async with redis_store(redis_url, writer_lease_s=0.2) as store, connected(redis_url) as client:
+        await store.box.accept(message("1"))
+        await store.box.commit(await claimed(store.box), answered(message("1")))
+        [entry] = await store.log.read("dying", 10, 5.0)
+        assert isinstance(client, Redis)
+        dying = RedisLogStream(DyingRedis.from_pool(client.connection_pool), client)
+
+        with suppress(StoreUnavailable):
+            await dying.done([entry.id])
+
+        assert await client.xlen("parley:{s0}:log") == len(await store.log.read("alive", 10, 1.0))
 
 
 async def test_buried_entry_lies_where_an_operator_finds_it(redis_url: str) -> None:
