@@ -142,6 +142,7 @@ class SlackDraft:
         if self._resumed or not self._streams.allowed() or len(text) > MAX_CHARS:
             self._as_posts(resumed=self._resumed)
             return False
+        await self._posts.text_comes()
         try:
             answer = await self._posts.place.attempt("chat.startStream", lambda: self._start_stream(text), START_S)
         except (NoTurn, *SLACK_FAILURES) as error:

@@ -12,6 +12,7 @@ from core.chat.errors import DeliveryFailed
 from core.chat.message import Outcome
 from tests.support.fake_slack import FakeSlack
 from tests.support.fake_slack.server import BOT_TOKEN
+from tests.support.slack_harness import until
 from tests.support.slack_scene import LONG, WORDS, Clock, Scene, a_scene
 
 
@@ -26,6 +27,7 @@ async def test_an_answer_in_a_thread_is_streamed_piece_by_piece(scene: Scene) ->
     draft = scene.courier.draft(message, resumed=False)
 
     await draft.begin()
+    await until(lambda: bool(scene.slack.called("assistant.threads.setStatus")))
     for text in WORDS:
         await draft.show(text)
     ids = await draft.close("One two three.", Outcome.ANSWERED)
@@ -57,6 +59,7 @@ async def test_a_direct_message_without_thread_is_posted_and_updated(scene: Scen
     draft = scene.courier.draft(message, resumed=False)
 
     await draft.begin()
+    await until(lambda: bool(scene.slack.called("agents.sessions.setStatus")))
     for text in WORDS:
         await draft.show(text)
     await draft.close("One two three.", Outcome.ANSWERED)
