@@ -25,7 +25,7 @@ THREAD = Conversation("slack", "T1", "C1", "1718.01")
 OTHER = Conversation("slack", "T1", "C1", "1718.02")
 NOON = 1_750_000_000.0
 # Every mailbox there is; `open_store` opens one.
-KINDS = ["memory", "valkey", "valkey with 4 shards", "valkey, each script twice", "cluster"]
+KINDS = ["memory", "valkey", "valkey, each script twice", "cluster with 16 shards"]
 CLUSTER_SHARDS = 16
 
 
@@ -86,11 +86,9 @@ def open_store(request: pytest.FixtureRequest, **options: Any) -> AbstractAsyncC
     """The store of the kind that the fixture's parameter names."""
     if request.param == "memory":
         return memory_store(**options)
-    if request.param == "cluster":
+    if "cluster" in request.param:
         return redis_store(request.getfixturevalue("cluster_url"), shards=CLUSTER_SHARDS, **options)
-    shards = 4 if "shards" in request.param else 1
-    url = request.getfixturevalue("redis_url")
-    return redis_store(url, twice="twice" in request.param, shards=shards, **options)
+    return redis_store(request.getfixturevalue("redis_url"), twice="twice" in request.param, **options)
 
 
 def message(native: str, conversation: Conversation = THREAD, text: str = "hello") -> Message:

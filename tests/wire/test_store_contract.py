@@ -1,4 +1,4 @@
-"""What every mailbox does: the one in memory, and the one in a real Valkey, sharded, and with each script run twice."""
+"""What every mailbox does: the one in memory, the one in a real Valkey, with each script run twice, on a cluster."""
 
 from __future__ import annotations
 

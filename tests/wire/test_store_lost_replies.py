@@ -9,8 +9,11 @@ from typing import TypeVar
 import pytest
 
 from core.chat.ports import Acceptance, Bucket, Change, Commit
+from storage import items
 from storage.buckets import RedisBuckets
 from storage.connections import open_redis
+from storage.keys import Keys
+from storage.script import Arg, Script
 from tests.support.proxy import Proxy
 from tests.support.store_cases import THREAD, Store, answered, claimed, interaction, message, redis_store, turns
 from tests.support.valkey import ValkeyServer, free_port
@@ -62,6 +65,21 @@ async def test_message_is_accepted_and_answered_once(lossy: Lossy) -> None:
     assert await box.committed_posts(THREAD, message("1").id) == ("p1",)
     assert len(await lossy.store.log.read("l1", 10, 1.0)) == 1
     assert await box.take("w2", 0.3) is None
+
+
+async def test_repeated_call_hears_the_same_though_more_has_happened_since(lossy: Lossy) -> None:
+    keys, accept = Keys(), Script(open_redis(lossy.url), "accept")
+    kinds = [keys.of(THREAD, "inbox"), keys.of(THREAD, "owner"), keys.beside(THREAD, "ready"), keys.of(THREAD, "known")]
+    named = [keys.seen(THREAD, message("1").id), *kinds, keys.heard(0, "slack")]
+    args: list[Arg] = ["attempt", 60, 20, items.written(message("1")), str(THREAD), 60, message("1").sent_at, 60, 10]
+
+    first = await accept(named, args)
+    await lossy.store.box.withdraw(THREAD, message("1").id)
+    again = await accept(named, args)
+
+    await accept._client.aclose()
+    assert (first, again) == ("accepted", "accepted")
+    assert await lossy.store.box.accept(message("1")) is Acceptance.DUPLICATE
 
 
 async def test_edit_and_deletion_say_what_they_met(lossy: Lossy) -> None:
