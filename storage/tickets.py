@@ -50,6 +50,7 @@ class TicketDesk:
         self._release = release
         self._find_overdue = Script(client, "overdue")
         self._begin = Script(client, "begin")
+        self._looked_at: dict[int, float] = {}
         self._waiting: dict[str, deque[_Place]] = {}
         self._readers: dict[tuple[str, int], asyncio.Task[None]] = {}
 
@@ -89,13 +90,9 @@ class TicketDesk:
 
     async def _read(self, worker: str, shard: int) -> None:
         places = self._waiting[worker]
-        looked_at = 0.0
         try:
             while self._somebody_waits(places):
-                claim = None
-                if time.monotonic() - looked_at >= self._look_s:
-                    looked_at = time.monotonic()
-                    claim = await self._overdue(worker, shard)
+                claim = await self._overdue(worker, shard)
                 if claim is not None:
                     await self._hand(claim, places)
                 else:
@@ -116,6 +113,10 @@ class TicketDesk:
             await self._release(claim)
 
     async def _overdue(self, worker: str, shard: int) -> Claim | None:
+        """A claim on what nobody renews any more; looks for it from time to time only, whoever asks."""
+        if time.monotonic() - self._looked_at.get(shard, -_LOOK_S) < self._look_s:
+            return None
+        self._looked_at[shard] = time.monotonic()
         found = await self._find_overdue([self._keys.of_shard(shard, "ready")], [WORKERS, self._lease_ms])
         return await self._claim(worker, found[0], found[1], self._lease_ms) if found else None
 

@@ -27,8 +27,12 @@ async def mailbox() -> AsyncIterator[RedisMailbox]:
 
 
 async def reads(mailbox: RedisMailbox) -> int:
+    return await calls(mailbox, "xreadgroup")
+
+
+async def calls(mailbox: RedisMailbox, command: str) -> int:
     stats: dict[str, dict[str, int]] = await mailbox._client.info("commandstats")
-    return int(stats.get("cmdstat_xreadgroup", {}).get("calls", 0))
+    return int(stats.get(f"cmdstat_{command}", {}).get("calls", 0))
 
 
 async def test_tickets_for_all_who_wait_are_read_at_once(mailbox: RedisMailbox) -> None:
@@ -56,3 +60,17 @@ async def test_no_more_tickets_are_read_than_there_are_who_wait(mailbox: RedisMa
     third = await mailbox.take("w1", 5.0)
 
     assert [claim.conversation for claim in (first, second, third) if claim] == rooms
+
+
+async def test_overdue_ones_are_looked_for_from_time_to_time_only(mailbox: RedisMailbox) -> None:
+    rooms = [Conversation("slack", "T1", f"C{number}") for number in range(30)]
+    for room in rooms:
+        await mailbox.accept(message("1", room))
+    began = asyncio.get_running_loop().time()
+
+    for _ in rooms:
+        await mailbox.take("w1", 5.0)
+
+    # Each claim looks once at who holds it; more than that are looks at all that is pending, one a second.
+    looks = await calls(mailbox, "xpending") - len(rooms)
+    assert looks <= 2 + asyncio.get_running_loop().time() - began
