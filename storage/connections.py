@@ -67,7 +67,6 @@ class _Cluster(RedisCluster):
     async def together(self, key: str, commands: Sequence[tuple[str | int | float, ...]]) -> list[Any]:
         """See `together`."""
         async with self._turns:
-            await self.initialize()
             sent = [PipelineCommand(number, *command) for number, command in enumerate(commands)]
             node: Any = self.get_node_from_key(key)
             await node.execute_pipeline(sent)

@@ -104,6 +104,15 @@ async def test_feed_and_buckets_work_on_a_cluster(cluster_url: str) -> None:
     assert spent[1] > 1000.0
 
 
+async def test_many_at_once_wait_for_a_connection(cluster_url: str) -> None:
+    client = open_redis(cluster_url, max_connections=3)
+
+    stored = await asyncio.gather(*(client.set(f"parley:{{s0}}:{number}", "x") for number in range(100)))
+
+    await client.aclose()
+    assert all(stored)
+
+
 async def test_shard_that_moves_to_another_master_goes_on(valkey_cluster: ValkeyCluster, cluster_url: str) -> None:
     rooms = [room for room in ROOMS if KEYS.shard(room) == KEYS.shard(ROOMS[0])]
     async with redis_store(cluster_url, shards=CLUSTER_SHARDS) as store, asyncio.timeout(60):

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, MutableMapping, Sequence
 from contextlib import asynccontextmanager, closing
 from typing import Any
 
+import pytest
 from sqlalchemy import select
 from structlog.testing import capture_logs
 
@@ -16,6 +17,7 @@ from core.chat.codec import load_interaction
 from core.chat.logbook import LogWriter
 from core.chat.message import Conversation
 from core.chat.ports import LogStream
+from storage.connections import Client, ask, open_redis
 from storage.engine import open_engine
 from storage.ledger import SqlLedger
 from storage.migrate import migrate
@@ -128,3 +130,31 @@ async def test_writer_that_dies_after_it_wrote_leaves_one_row_a_turn(redis_url: 
     assert len(dead) == 20
     assert await rows_by_turn(sqlite_url) == Counter(turns)
     assert again == []
+
+
+@pytest.mark.parametrize("max_rows", [2, 4])
+async def test_waiting_writer_is_given_no_more_than_it_asked_for(redis_url: str, max_rows: int) -> None:
+    client = open_redis(redis_url)
+    async with redis_store(redis_url, shards=4) as store, asyncio.timeout(30):
+        await store.log.read("l1", 10, 0.0)
+        before = await blocked(client)
+        reading = asyncio.ensure_future(store.log.read("l1", max_rows, 20.0))
+        while await blocked(client) == before:
+            await asyncio.sleep(0.01)
+        async with client.pipeline(transaction=True) as burst:
+            for shard in range(4):
+                for _ in range(5):
+                    burst.xadd(f"parley:{{s{shard}}}:log", {"interaction": "x"})
+            await burst.execute()
+
+        read = await reading
+        left = await store.log.read("l1", 100, 0.0)
+    await client.aclose()
+
+    assert 0 < len(read) <= max_rows
+    assert len(read) + len(left) == 20
+
+
+async def blocked(client: Client) -> int:
+    """How many wait at the server."""
+    return int((await ask(client.info("clients")))["blocked_clients"])
