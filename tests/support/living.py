@@ -28,7 +28,7 @@ from tests.support.web_harness import web_harness
 _GATEWAYS = {"slack": "slack:T1", "discord": "discord"}
 
 
-async def until(condition: Callable[[], bool], timeout_s: float = 10.0) -> None:
+async def until(condition: Callable[[], bool], timeout_s: float = 30.0) -> None:
     async with asyncio.timeout(timeout_s):
         while not condition():
             await asyncio.sleep(0.01)

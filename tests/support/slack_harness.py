@@ -19,7 +19,7 @@ from tests.support.fake_slack import Channel, FakeSlack, Post
 from tests.support.fake_slack.server import APP_TOKEN, BOT_TOKEN, POSTING, other_bot
 from tests.support.fake_slack.workspace import BOT_USER
 
-DEADLINE_S = 5.0
+DEADLINE_S = 15.0
 
 
 async def until(condition: Callable[[], bool], within_s: float = DEADLINE_S) -> None:
