@@ -9,6 +9,7 @@ import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
@@ -96,6 +97,7 @@ def all_cores() -> list[int]:
 def described() -> dict[str, str]:
     """What the figures depend on."""
     return {
+        "measured": datetime.now(UTC).date().isoformat(),
         "machine": f"{len(all_cores())} cores, {platform.machine()}, {platform.system()}",
         "Python": platform.python_version(),
         **{name: version(name) for name in _LIBRARIES},

@@ -13,6 +13,7 @@ LEAST_SHARE = 0.8
 FLAT = 1.25  # the dearest message may cost so many times the cheapest: what medians on a busy machine differ by
 # From so many turns on a conversation's prompt is full; before that each turn is more to send to the model.
 FULL_TURNS = 1_000
+MARKS = ("<!-- figures -->", "<!-- end of figures -->")
 _PLATFORMS = ("slack", "discord")
 _SIDES = ("parley", "floor")
 
@@ -63,9 +64,16 @@ def _flat_goals(figures: Figures) -> Iterator[Goal]:
 
 def tables(figures: Figures, goals: Sequence[Goal]) -> str:
     """All figures as Markdown tables."""
-    about = "; ".join(f"{name} {value}" for name, value in figures.about.items())
+    about = "; ".join(f"{name} {value}" for name, value in figures.about.items()) + "."
     parts = [about, _latency_table(figures), _load_table(figures), _stored_table(figures.stored), _goal_table(goals)]
     return "\n\n".join(parts) + "\n"
+
+
+def with_tables(document: str, figures: str) -> str:
+    """`document` with `figures` in the place of those that stand between its marks."""
+    before, _, rest = document.partition(MARKS[0])
+    _, _, after = rest.partition(MARKS[1])
+    return f"{before}{MARKS[0]}\n\n{figures}\n{MARKS[1]}{after}"
 
 
 def _latency_table(figures: Figures) -> str:

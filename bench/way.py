@@ -1,6 +1,6 @@
 """What the way of a message costs, beside the smallest bots that stream an answer (`floor_slack`, `floor_discord`).
 
-    python bench/way.py [--quick] [--json FILE] [--picture FILE]
+    python bench/way.py [--quick] [--json FILE] [--picture FILE] [--doc FILE]
 
 Everything runs on this machine and ends with the bench: a Valkey with every write on disk, `parley bot` and
 `parley worker`, the floors, fake platforms without rate limits, and a stub of a model host. docs/bench.md explains it.
@@ -23,7 +23,7 @@ from bench.latency import measure_latency
 from bench.load import Amount, measure_load
 from bench.machine import BenchFailed, described, load
 from bench.picture import picture_of
-from bench.report import goals_of, tables
+from bench.report import goals_of, tables, with_tables
 from bench.stage import staged
 from bench.stored import measure_stored
 
@@ -63,6 +63,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="in less than a minute, and less exact")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
     parser.add_argument("--picture", type=Path, metavar="FILE", help="draw them there, as SVG")
+    parser.add_argument("--doc", type=Path, metavar="FILE", help="put the tables between the marks in this document")
     asked = parser.parse_args()
     began = time.monotonic()
     try:
@@ -78,6 +79,8 @@ def main() -> None:
         asked.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     if asked.picture:
         asked.picture.write_text(picture_of(figures), encoding="utf-8")
+    if asked.doc:
+        asked.doc.write_text(with_tables(asked.doc.read_text("utf-8"), tables(figures, goals)), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How Parley starts: command line, settings, composition root, supervisor, embedded services."""
+"""How Parley starts and is watched: command line, settings, composition root, supervisor, embedded services."""
 
 from __future__ import annotations
 

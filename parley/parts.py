@@ -16,6 +16,7 @@ from bots.web.server import serve_web
 from core.chat.errors import StoreUnavailable
 from core.chat.intake import Intake
 from core.chat.logbook import LogWriter
+from core.chat.pacing import Pacer
 from core.chat.worker import Pace, Worker, wait_for_host
 from core.loop.listening import Listener
 from parley.compose import (
@@ -70,7 +71,7 @@ async def run_bot(settings: Settings, stopping: asyncio.Event) -> None:
         app = _pages(settings, stores, intakes["web"], listeners["web"], desk)
         gateways = {"web": _web(settings, app)}
         if settings.slack_on:
-            gateways["slack"] = _slack(settings, intakes["slack"], listeners["slack"])
+            gateways["slack"] = _slack(settings, stores, intakes["slack"], outside, listeners["slack"])
         if settings.discord_on:
             gateways["discord"] = _discord(settings, stores, intakes["discord"], outside, listeners["discord"])
         checks = {name: gateway.hears for name, gateway in gateways.items()}
@@ -91,13 +92,19 @@ def _web(settings: Settings, app: FastAPI) -> Gateway:
     )
 
 
-def _slack(settings: Settings, intake: Intake, listener: Listener) -> Gateway:
+def _slack(settings: Settings, stores: Stores, intake: Intake, outside: Outside, listener: Listener) -> Gateway:
     with needs("slack", "Slack", "SLACK_BOT_TOKEN"):
-        from bots.slack.connection import SlackSettings  # noqa: PLC0415
+        from bots.slack.connection import BackfillSettings, SlackSettings  # noqa: PLC0415
         from bots.slack.gateway import SlackGateway  # noqa: PLC0415
 
-    asked = SlackSettings(secret(settings.slack_bot_token), secret(settings.slack_app_token), settings.slack_api_url)
-    gateway = SlackGateway(asked, intake, listener=listener)
+    asked = SlackSettings(
+        secret(settings.slack_bot_token),
+        secret(settings.slack_app_token),
+        settings.slack_api_url,
+        backfill=BackfillSettings(settings.backfill_s, settings.backfill_messages),
+    )
+    pacer = Pacer(stores.buckets, outside.meters)
+    gateway = SlackGateway(asked, intake, stores.marks, pacer, outside.meters, listener=listener)
 
     async def hears() -> str:
         return "" if gateway.sockets and gateway.sockets.sessions() else "no socket is connected"

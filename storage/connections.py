@@ -24,6 +24,7 @@ from redis.exceptions import (
 
 from core.chat.errors import Fenced, StoreUnavailable
 from storage.address import parse
+from storage.line import LineRedis
 
 T = TypeVar("T")
 Client = Redis | RedisCluster
@@ -66,7 +67,6 @@ class _Cluster(RedisCluster):
     async def together(self, key: str, commands: Sequence[tuple[str | int | float, ...]]) -> list[Any]:
         """See `together`."""
         async with self._turns:
-            await self.initialize()
             sent = [PipelineCommand(number, *command) for number, command in enumerate(commands)]
             node: Any = self.get_node_from_key(key)
             await node.execute_pipeline(sent)
@@ -115,14 +115,15 @@ def open_redis(url: str, *, blocking: bool = False, max_connections: int = 50) -
         "encoding_errors": "backslashreplace",
         **address.options,
     }
+    kind = Redis if blocking else LineRedis
     if address.kind == "server":
-        return Redis.from_pool(BlockingConnectionPool(timeout=_SOCKET_TIMEOUT_S, **options))
+        return kind.from_pool(BlockingConnectionPool(timeout=_SOCKET_TIMEOUT_S, **options))
     secure = {"ssl": True} if options.pop("connection_class", None) is SSLConnection else {}
     if address.kind == "cluster":
         return _Cluster(startup_nodes=[ClusterNode(host, port) for host, port in address.nodes], **secure, **options)
     certificates = {name: value for name, value in options.items() if name.startswith("ssl_")}
     sentinels = Sentinel(address.nodes, sentinel_kwargs={**timeouts, **secure, **certificates})  # type: ignore[no-untyped-call]
-    return Redis.from_pool(_SentinelPool(address.service, sentinels, timeout=_SOCKET_TIMEOUT_S, **secure, **options))
+    return kind.from_pool(_SentinelPool(address.service, sentinels, timeout=_SOCKET_TIMEOUT_S, **secure, **options))
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from core.chat.ports import LogEntry
-from storage.connections import BLOCK_S, Client, ask, to_its_end
+from storage.connections import BLOCK_S, Client, to_its_end
 from storage.keys import WRITERS, Keys
 from storage.script import Script
 from storage.streams import Entry, read_new, read_overdue
@@ -45,6 +45,7 @@ class RedisLogStream:
         self._lease_ms = int(lease_s * 1000)
         self._looked_at = 0.0
         self._bury = Script(client, "bury")
+        self._done = Script(client, "done")
 
     async def aclose(self) -> None:
         """Nothing is held open."""
@@ -65,8 +66,7 @@ class RedisLogStream:
             key, entry = self._whereabouts(id_)
             by_stream.setdefault(key, []).append(entry)
         for key, entries in by_stream.items():
-            await ask(self._client.xack(key, WRITERS, *entries))
-            await ask(self._client.xdel(key, *entries))
+            await self._done([key], [WRITERS, *entries])
 
     async def bury(self, entry: LogEntry, reason: str) -> None:
         """See `LogStream.bury`; the dead letters are the stream `log-dead` or `feedback-dead` of the entry's shard."""

@@ -80,7 +80,7 @@ class RedisMailbox:
         if int(stored) != self._keys.shards:
             raise StoreUnavailable(
                 f"The mailbox in REDIS_URL was made with {stored} shards and this start asks for {self._keys.shards}: "
-                f"start with {stored}, or name a Redis that is empty."
+                f"set MAILBOX_SHARDS={stored}, or name a Redis that is empty."
             )
         await self._desk.create_groups()
 
@@ -125,13 +125,12 @@ class RedisMailbox:
     async def revise(self, message: Message) -> Change:
         """See `Mailbox.revise`. With the text it has already, nothing starts anew."""
         keys = self._of(message.conversation, "inbox", "owner")
+        waiting = await ask(self._client.lrange(keys[0], 0, -1))
+        item = next((each for each in waiting if items.parts(each)[0] == message.id), None)
+        if item is None:
+            return Change.LATE
         told = [self._keys.signals, f"{Signal.REVISED} {message.conversation}"]
-        while True:
-            waiting = await ask(self._client.lrange(keys[0], 0, -1))
-            item = next((each for each in waiting if items.parts(each)[0] == message.id), "")
-            change = await self._revise(keys, [message.id, item, items.revised(item, message), *told])
-            if change != "moved":  # by another edit between the two calls
-                return Change(change)
+        return Change(await self._revise(keys, [message.id, items.revised(item, message), *told]))
 
     async def withdraw(self, conversation: Conversation, message_id: str) -> Change:
         """See `Mailbox.withdraw`; a message that was not accepted yet is barred for a day."""
@@ -149,35 +148,16 @@ class RedisMailbox:
         """See `Tickets.head`. A message that this version cannot read is set aside as a dead letter."""
         keys = self._of(claim.conversation, "owner", "inbox", "history")
         while True:
-            item, intent, stop, withdrawn, history = await self._head(keys, [claim.epoch])
-            if not item:
-                return None
-            message_id, text = items.parts(item)
+            found = await self._head(keys, [claim.epoch])
             try:
-                message = codec.load_message(text)
+                return items.mail_of(claim.conversation, found)
             except BadEntry as error:
                 _log.error("message_set_aside", conversation=str(claim.conversation), reason=str(error))
-                await self._set_it_aside(claim, item)
-                continue
-            return Mail(
-                message,
-                self._readable(claim, history),
-                intended=intent == message_id,
-                stop_requested=stop == message_id,
-                withdrawn=withdrawn == message_id,
-            )
+                await self._set_it_aside(claim, found[0])
 
     async def _set_it_aside(self, claim: Claim, item: str) -> None:
         keys = [*self._of(claim.conversation, "owner", "inbox"), self._keys.beside(claim.conversation, "inbox-dead")]
         await self._set_aside(keys, [claim.epoch, item, str(claim.conversation)])
-
-    def _readable(self, claim: Claim, history: list[str]) -> tuple[Turn, ...]:
-        """All turns, or none: with a gap the count of what to drop at commit would be wrong."""
-        try:
-            return tuple(codec.load_turn(turn) for turn in history)
-        except BadEntry as error:
-            _log.error("history_not_readable", conversation=str(claim.conversation), reason=str(error))
-            return ()
 
     async def renew(self, claim: Claim) -> Signal | None:
         """See `Tickets.renew`. A stop weighs more than an edit: what was said is kept."""

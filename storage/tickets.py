@@ -7,16 +7,21 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Awaitable, Callable
+from typing import Any
 
+from core.chat.errors import BadEntry
 from core.chat.message import Conversation
-from core.chat.ports import Claim
+from core.chat.ports import Claim, Mail
 from storage.connections import BLOCK_S, Client, to_its_end
+from storage.items import mail_of
 from storage.keys import WORKERS, Keys
 from storage.script import Script
 from storage.streams import create_group, read_new
 
 # Leases that have run out are looked for this often, or four times in a shorter lease.
 _LOOK_S = 1.0
+# So many tickets at most are read at once for those who wait here: others may wait elsewhere.
+_MOST_AT_ONCE = 4
 
 _Place = asyncio.Future[Claim]
 
@@ -45,6 +50,7 @@ class TicketDesk:
         self._release = release
         self._find_overdue = Script(client, "overdue")
         self._begin = Script(client, "begin")
+        self._looked_at: dict[int, float] = {}
         self._waiting: dict[str, deque[_Place]] = {}
         self._readers: dict[tuple[str, int], asyncio.Task[None]] = {}
 
@@ -84,16 +90,13 @@ class TicketDesk:
 
     async def _read(self, worker: str, shard: int) -> None:
         places = self._waiting[worker]
-        looked_at = 0.0
         try:
             while self._somebody_waits(places):
-                claim = None
-                if time.monotonic() - looked_at >= self._look_s:
-                    looked_at = time.monotonic()
-                    claim = await self._overdue(worker, shard)
-                claim = claim or await self._new(worker, shard)
+                claim = await self._overdue(worker, shard)
                 if claim is not None:
                     await self._hand(claim, places)
+                else:
+                    await self._hand_new(worker, shard, places)
         except Exception as error:  # each of those who wait raises it in its own task
             while self._somebody_waits(places):
                 places.popleft().set_exception(error)
@@ -110,18 +113,43 @@ class TicketDesk:
             await self._release(claim)
 
     async def _overdue(self, worker: str, shard: int) -> Claim | None:
+        """A claim on what nobody renews any more; looks for it from time to time only, whoever asks."""
+        if time.monotonic() - self._looked_at.get(shard, -_LOOK_S) < self._look_s:
+            return None
+        self._looked_at[shard] = time.monotonic()
         found = await self._find_overdue([self._keys.of_shard(shard, "ready")], [WORKERS, self._lease_ms])
         return await self._claim(worker, found[0], found[1], self._lease_ms) if found else None
 
-    async def _new(self, worker: str, shard: int) -> Claim | None:
+    async def _hand_new(self, worker: str, shard: int, places: deque[_Place]) -> None:
+        """Reads a ticket for each of those who wait; where all shards are asked, one of each is enough."""
+        count = min(_MOST_AT_ONCE, len(places)) if self._keys.shards == 1 else 1
         ready = self._keys.of_shard(shard, "ready")
-        for ticket, fields in await read_new(self._blocking, ready, WORKERS, worker, 1, self._block_s):
-            return await self._claim(worker, ticket, fields["conversation"], -1)
-        return None
+        tickets = await read_new(self._blocking, ready, WORKERS, worker, count, self._block_s)
+        begun = await asyncio.gather(
+            *(self._claim(worker, ticket, fields["conversation"], -1) for ticket, fields in tickets),
+            return_exceptions=True,
+        )
+        for claim in begun:
+            if isinstance(claim, Claim):
+                await self._hand(claim, places)
+        for error in begun:
+            if isinstance(error, BaseException):
+                raise error
 
     async def _claim(self, worker: str, ticket: str, conversation_id: str, lease_ms: int) -> Claim | None:
         conversation = Conversation.parse(conversation_id)
         shared = [self._keys.beside(conversation, kind) for kind in ("ready", "epoch")]
+        own = [self._keys.of(conversation, kind) for kind in ("inbox", "history")]
         args: list[str | int] = [uuid.uuid4().hex, WORKERS, ticket, worker, lease_ms]
-        begun = await self._begin([self._keys.of(conversation, "owner"), *shared], args)
-        return Claim(conversation, ticket, int(begun[0]), taken_over=bool(begun[1])) if begun else None
+        begun = await self._begin([self._keys.of(conversation, "owner"), *shared, *own], args)
+        if not begun:
+            return None
+        epoch, again, *found = begun
+        return Claim(conversation, ticket, int(epoch), taken_over=bool(again), first=_first(conversation, found))
+
+
+def _first(conversation: Conversation, found: list[Any]) -> Mail | None:
+    try:
+        return mail_of(conversation, found)
+    except BadEntry:
+        return None  # `head` sets it aside

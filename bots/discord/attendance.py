@@ -139,6 +139,7 @@ class Attendance:
                 await step.done.wait()
             session.sure_until = session.sure_until or session.began
             _log.info("discord_caught_up", shard=shard_id, channels=len(missed))
+            await self._mark(backfill)  # at the first start there is none yet: what is missed from here on is read
 
     async def _missed(self, backfill: Backfill, shard_id: int, session: _Session) -> list[Missed]:
         """A step for each channel of the shard's servers, or of those that were not known the last time."""

@@ -27,6 +27,7 @@ from core.chat.split import split_reply
 _log = structlog.get_logger(__name__)
 
 MAX_CHARS = 2000  # content of one message
+TYPING_AFTER_S = 0.3  # an answer that is there sooner needs none
 TYPING_REPEAT_S = 5.0  # Discord shows it for ten seconds
 TYPING_REPEATS = 60  # a draft that is given up without a close types for five minutes, not for ever
 # How long a call waits for its turn in a channel where much goes on, in seconds. A growing text does not: the next one
@@ -109,7 +110,7 @@ class DiscordCourier:
             await self._api.remove(message.reply_to["channel_id"], post_id, within_s=LAST_TURN_S)
 
     def start_typing(self, channel_id: str) -> asyncio.Task[None]:
-        """Shows typing in a channel, again and again, until the task is cancelled."""
+        """Shows typing in a channel, soon and again and again, until the task is cancelled."""
         task = asyncio.create_task(self._type(channel_id))
         self._typing.add(task)
         task.add_done_callback(self._typing.discard)
@@ -117,6 +118,7 @@ class DiscordCourier:
 
     async def _type(self, channel_id: str) -> None:
         try:
+            await asyncio.sleep(TYPING_AFTER_S)
             for _ in range(TYPING_REPEATS):
                 await self._api.show_typing(channel_id)
                 await asyncio.sleep(TYPING_REPEAT_S)

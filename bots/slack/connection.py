@@ -20,6 +20,21 @@ CONNECT_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
+class BackfillSettings:
+    """How far back, and how many messages at most, is read of what was missed in one absence.
+
+    Reading begins `overlap_s` before the mark, as Slack's clock is another than ours. While all is heard the mark is
+    moved every `mark_s`. What is said in a channel that Slack cannot let us read waits for `patience_s` at most.
+    """
+
+    max_age_s: float = 24 * 3600.0
+    max_messages: int = 1000
+    overlap_s: float = 60.0
+    mark_s: float = 5.0
+    patience_s: float = 120.0
+
+
+@dataclass(frozen=True, slots=True)
 class SlackSettings:
     """How to reach Slack.
 
@@ -38,6 +53,7 @@ class SlackSettings:
     silent_pings: float = 3.0
     quiet_s: float = 240.0
     look_s: float = 1.0
+    backfill: BackfillSettings = BackfillSettings()
 
 
 @dataclass(frozen=True, slots=True)

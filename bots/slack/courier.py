@@ -34,7 +34,8 @@ class SlackCourier:
         """A stream in a thread; in a direct message without thread a post that is edited, as streams need a thread."""
         if message.reply_to.get("thread_ts"):
             return SlackDraft(self._web, self._pace, message, self._streams, resumed=resumed)
-        return EditedPosts(SlackPosts(self._web, self._pace, message), message, resumed=resumed)
+        posts = SlackPosts(self._web, self._pace, message, resumed=resumed)
+        return EditedPosts(posts, message, resumed=resumed)
 
     async def notice(self, message: Message, text: str) -> None:
         """One line where the message was said, unless its turn is far off. Raises DeliveryFailed."""

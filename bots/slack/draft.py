@@ -120,7 +120,7 @@ class SlackDraft:
     async def close(self, text: str, outcome: Outcome) -> tuple[str, ...]:
         """Ends the stream with the rest of the text, or shows the text as posts."""
         if self._stopped_there and text:
-            return (self._posts.id_of(self._ts),)
+            return await self._sign()
         if self._plain is None and self._ts and await self._end(harmless(text), outcome):
             return (self._posts.id_of(self._ts),)
         if self._plain is None:
@@ -155,6 +155,7 @@ class SlackDraft:
         if self._resumed or self._message.over or not self._streams.allowed() or len(text) > MAX_CHARS:
             self._as_posts(resumed=self._resumed)
             return False
+        await self._posts.text_comes()
         try:
             answer = await self._posts.place.attempt("chat.startStream", lambda: self._start_stream(text), START_S)
         except (NoTurn, *SLACK_FAILURES) as error:
@@ -225,6 +226,12 @@ class SlackDraft:
                 raise DeliveryFailed("Slack: the stream was ended meanwhile") from error
             return False
         return True
+
+    async def _sign(self) -> tuple[str, ...]:
+        """Leaves the text that the reader stopped, and says whose it is: a later attempt takes no other for its own."""
+        post_id = self._posts.id_of(self._ts)
+        await self._posts.edit(post_id, self._streamed)
+        return (post_id,)
 
     def _continues(self, text: str) -> bool:
         return text.startswith(self._streamed) and len(text) <= MAX_CHARS

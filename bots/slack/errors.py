@@ -1,6 +1,7 @@
 """What can go wrong with Slack, in our words.
 
 ParleyError
+├── NotCaughtUp        what was missed before an event has to be read first, and cannot be at the moment
 ├── SlackSetupError    a token, a scope or an address that only an operator can put right
 └── DeliveryFailed
     └── NoTurn         a call that may be left out had to wait too long for its turn
@@ -46,6 +47,10 @@ _UNSURE = frozenset({"internal_error", "fatal_error", "service_unavailable", "re
 
 class SlackSetupError(ParleyError):
     """Slack cannot be used as it is set up; the text names the setting and the remedy."""
+
+
+class NotCaughtUp(ParleyError):
+    """What was missed cannot be read at the moment, and what is said now must not pass it."""
 
 
 class NoTurn(DeliveryFailed):

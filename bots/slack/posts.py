@@ -15,6 +15,7 @@ from bots.slack.connection import SlackWeb
 from bots.slack.errors import SLACK_FAILURES, NoTurn, delivery_failed, is_refusal, reason
 from bots.slack.markup import harmless
 from bots.slack.pace import Do, Pace
+from bots.slack.status import AFTER_S, Status
 from core.chat.message import Message
 
 _log = structlog.get_logger(__name__)
@@ -32,10 +33,20 @@ _MAX_PAGES = 5
 class SlackPosts:
     """The `Poster` for one message. Ids of posts are `channel:ts`, as `ts` alone is unique in its channel only.
 
-    `known` are posts that this attempt made already; `earlier` gives them without asking Slack.
+    `known` are posts that this attempt made already; `earlier` gives them without asking Slack. With `resumed` an
+    earlier attempt may have left its status.
     """
 
-    def __init__(self, web: SlackWeb, pace: Pace, message: Message, known: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        web: SlackWeb,
+        pace: Pace,
+        message: Message,
+        known: tuple[str, ...] = (),
+        *,
+        resumed: bool = False,
+        status_after_s: float = AFTER_S,
+    ) -> None:
         self.channel = message.reply_to["channel"]
         self.place = pace.at(message.conversation.workspace, self.channel)
         self.thread_ts = message.reply_to.get("thread_ts", "")
@@ -47,6 +58,7 @@ class SlackPosts:
         self._parts: dict[str, int] = {post_id: part for part, post_id in enumerate(known)}
         self.last_text = ""  # of the part with which the answer ends: below it stand the buttons
         self._growing = False
+        self._status = Status(self._show_status, left_on=resumed, after_s=status_after_s)
         self._unsure = False  # a post may have been made although we heard of no success
 
     @contextmanager
@@ -59,7 +71,17 @@ class SlackPosts:
             self._growing = False
 
     async def indicate(self, *, on: bool) -> None:
-        """Shows a status while the model thinks. In a thread, Slack takes it away itself when the answer comes."""
+        """Shows a status if the model thinks for long. In a thread, Slack takes it away when the answer comes."""
+        if on:
+            self._status.begin()
+        else:
+            await self._status.end()
+
+    async def text_comes(self) -> None:
+        """To be awaited before the first text: a status that came after it would stay."""
+        await self._status.text_comes()
+
+    async def _show_status(self, on: bool) -> None:  # noqa: FBT001 - the status itself
         try:
             async with asyncio.timeout(_STATUS_S):
                 if not self.thread_ts:
@@ -80,6 +102,7 @@ class SlackPosts:
 
     async def post(self, text: str, part: int) -> str:
         """Posts a part, once: where Slack's reply was lost, the post is looked for before it is made again."""
+        await self.text_comes()
         if self._unsure and (found := await self._find(part)):
             await self.edit(found, text)
             return found
@@ -94,6 +117,7 @@ class SlackPosts:
 
     async def edit(self, post_id: str, text: str) -> None:
         """Replaces the text of a post."""
+        await self.text_comes()
         await self._unstreamed(post_id, lambda: self._update(post_id, text))
 
     async def remove(self, post_id: str) -> None:

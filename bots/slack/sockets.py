@@ -93,31 +93,23 @@ class Connection:
 
 
 class Sockets:
-    """Holds `settings.sockets` connections. `opened` is called whenever a new one stands."""
+    """Holds `settings.sockets` connections."""
 
     def __init__(
-        self,
-        app: AsyncApp,
-        web: SlackWeb,
-        settings: SlackSettings,
-        around: Around,
-        opened: Callable[[], None],
-        now: Callable[[], float] = time.time,
+        self, web: SlackWeb, settings: SlackSettings, around: Around, now: Callable[[], float] = time.time
     ) -> None:
         self.held: list[Connection] = []
-        self._app = app
         self._web = web
         self._settings = settings
         self._around = around
-        self._opened = opened
         self._now = now
 
-    async def hold(self) -> None:
-        """Keeps the connections until it is cancelled."""
+    async def hold(self, app: AsyncApp, opened: Callable[[], None]) -> None:
+        """Keeps connections for `app` until it is cancelled; calls `opened` whenever a new one stands."""
         try:
             async with asyncio.TaskGroup() as tasks:
                 for _ in range(self._settings.sockets):
-                    tasks.create_task(self._keep_one())
+                    tasks.create_task(self._keep_one(app, opened))
         finally:
             await asyncio.gather(*(self._close(connection) for connection in list(self.held)))
 
@@ -129,26 +121,26 @@ class Sockets:
         """When something last came over any socket; Unix seconds."""
         return max((connection.frame_at for connection in self.held if connection.session), default=0.0)
 
-    async def _keep_one(self) -> None:
-        connection = await self._open()
+    async def _keep_one(self, app: AsyncApp, opened: Callable[[], None]) -> None:
+        connection = await self._open(app, opened)
         while True:
             trouble = await self._until_trouble(connection)
             _log.warning("slack_socket_replaced", reason=trouble)
             if trouble == _CLOSED:
                 await self._close(connection)
-                connection = await self._open()
+                connection = await self._open(app, opened)
             else:
                 # It may well be sound, or take its time to close: it goes when the next one listens already.
-                fresh = await self._open()
+                fresh = await self._open(app, opened)
                 await self._close(connection)
                 connection = fresh
 
-    async def _open(self) -> Connection:
+    async def _open(self, app: AsyncApp, opened: Callable[[], None]) -> Connection:
         while True:
-            connection = Connection(self._app, self._settings, self._around, self._now)
+            connection = Connection(app, self._settings, self._around, self._now)
             self.held.append(connection)
             if await connection.open():
-                self._opened()
+                opened()
                 return connection
             await self._close(connection)
             _log.warning("slack_socket_not_connected", reason=await self._why_not())

@@ -22,6 +22,9 @@ from core.chat.record import Outcomes, commit_of, seed_of, was_said, withdrawal
 
 _log = structlog.get_logger(__name__)
 
+# Begins to count the question, or gives the count that is under way.
+_Count = Callable[[], asyncio.Task[int]]
+
 
 async def answer(mail: Mail, kit: Answerer, attempt: Attempt) -> Commit:
     """Answers the first waiting message where people see it, or takes back what answered a withdrawn one.
@@ -141,14 +144,14 @@ async def _answer_with_room(mail: Mail, kit: Answerer, delivery: Delivery, state
         state.outcome, state.line = Outcome.REFUSED, lines.EMPTY
         return
     budget = Budget.of(info, min(kit.sampling.max_tokens, info.context_tokens // 2))
-    async with _counted_beside(mail.message, kit, state) as counting:
+    async with _counted_beside(mail.message, kit, state) as count:
         for share in (1.0, 0.5, 0.0):
-            prompt = await _prompt(mail, kit, state, counting, budget, share)
+            prompt = await _prompt(mail, kit, state, count, budget, share)
             if isinstance(prompt, TooLong):
                 raise PromptTooLong(prompt.tokens, prompt.room)
             state.prompt, state.history_drop, state.messages = prompt, prompt.dropped, prompt.messages
             try:
-                await _stream(mail.message, kit, delivery, state)
+                await _stream(mail.message, kit, delivery, state, count)
                 return
             except PromptTooLong:
                 if prompt.dropped == len(mail.history):
@@ -156,26 +159,33 @@ async def _answer_with_room(mail: Mail, kit: Answerer, delivery: Delivery, state
 
 
 @asynccontextmanager
-async def _counted_beside(message: Message, kit: Answerer, state: Outcomes) -> AsyncIterator[asyncio.Task[int]]:
-    """Counts the question while its answer is asked for: nearly always it fits, and need not be waited for.
+async def _counted_beside(message: Message, kit: Answerer, state: Outcomes) -> AsyncIterator[_Count]:
+    """Counts the question once its answer has begun: nearly always it fits, and nobody has to wait for its count.
 
     Until it is counted, and where that fails, its bytes stand in: a byte-level BPE makes no more tokens than those.
     """
     question = spoken(message.text, message.person, shared=message.shared)
     state.question_tokens = len(question.encode())
-    counting = asyncio.ensure_future(kit.host.count_tokens(question))
+    counting: asyncio.Task[int] | None = None
+
+    def count() -> asyncio.Task[int]:
+        nonlocal counting
+        counting = counting or asyncio.ensure_future(kit.host.count_tokens(question))
+        return counting
+
     try:
-        yield counting
-        await asyncio.wait({counting})
+        yield count
+        await asyncio.wait({count()})
     finally:
-        counting.cancel()
-        (counted,) = await asyncio.gather(counting, return_exceptions=True)
-        if isinstance(counted, int):
-            state.question_tokens = counted
+        if counting is not None:
+            counting.cancel()
+            (counted,) = await asyncio.gather(counting, return_exceptions=True)
+            if isinstance(counted, int):
+                state.question_tokens = counted
 
 
 async def _prompt(
-    mail: Mail, kit: Answerer, state: Outcomes, counting: asyncio.Task[int], budget: Budget, share: float
+    mail: Mail, kit: Answerer, state: Outcomes, count: _Count, budget: Budget, share: float
 ) -> Prompt | TooLong:
     message = mail.message
     system_text = kit.persona.system_text(shared=message.shared)
@@ -184,7 +194,7 @@ async def _prompt(
         prompt = build_prompt(system_text, system_tokens, mail.history, message, state.question_tokens, budget)
         if isinstance(prompt, Prompt) and not prompt.dropped:
             return prompt
-    state.question_tokens = await asyncio.shield(counting)
+    state.question_tokens = await asyncio.shield(count())
     if share < 1.0:
         asked = system_tokens + state.question_tokens + budget.prompt_overhead_tokens
         asked += 2 * budget.message_overhead_tokens
@@ -192,18 +202,18 @@ async def _prompt(
     return build_prompt(system_text, system_tokens, mail.history, message, state.question_tokens, budget)
 
 
-async def _stream(message: Message, kit: Answerer, delivery: Delivery, state: Outcomes) -> None:
+async def _stream(message: Message, kit: Answerer, delivery: Delivery, state: Outcomes, count: _Count) -> None:
     sampling = replace(kit.sampling, seed=seed_of(message.id))
     with kit.tracer.span("generate", message.trace) as trace:
         stream = kit.host.stream(state.messages, sampling, session=str(message.conversation), trace=trace)
-        await _read(stream, kit, delivery, state)
+        await _read(stream, kit, delivery, state, count)
     state.outcome = Outcome.ANSWERED
     if not state.text.strip():
         state.outcome, state.error, state.line = Outcome.FAILED, "empty answer", lines.NO_ANSWER
 
 
 async def _read(
-    stream: AsyncIterator[ModelInfo | Piece | Finish], kit: Answerer, delivery: Delivery, state: Outcomes
+    stream: AsyncIterator[ModelInfo | Piece | Finish], kit: Answerer, delivery: Delivery, state: Outcomes, count: _Count
 ) -> None:
     async with aclosing(stream) as events:  # type: ignore[type-var]
         async for event in events:
@@ -215,6 +225,7 @@ async def _read(
                 break
             if state.first_token_at is None:
                 state.first_token_at = kit.now()
+                count()
             state.text += event.text
             delivery.grow(state.text.strip())
 

@@ -59,13 +59,14 @@ class Attendant:
     async def attend(self) -> Overtaken | None:
         """Returns when nothing waits any more, or the conversation had to be left; says what is to be settled."""
         taken_over = self._claim.taken_over
-        answered = False
+        first, answered = self._claim.first, False
         while True:
             self.hold.halt = Halt()
             attempt = Attempt(self.hold.halt, check=self.hold.check)
             mail: Mail | None = None
             try:
-                mail = await self._next_mail(answered=answered)
+                mail = await self._next_mail(first, answered=answered)
+                first = None
                 if mail is None:
                     return None
                 await self.kit.reach("begun")
@@ -88,8 +89,8 @@ class Attendant:
                 await self._leave(str(error))
                 return None
 
-    async def _next_mail(self, *, answered: bool) -> Mail | None:
-        """The first waiting message, or None once the conversation is given back.
+    async def _next_mail(self, first: Mail | None, *, answered: bool) -> Mail | None:
+        """The first waiting message, or None once the conversation is given back; `first` came with the claim.
 
         Where one was `answered` there is mostly no other, and `finish` says so without reading the history again.
         """
@@ -97,6 +98,8 @@ class Attendant:
             if self.stopping.is_set():
                 await self._release()
                 return None
+            if first is not None:
+                return first
             if answered and await self._steadily(lambda: self.tickets.finish(self._claim)):
                 return None
             mail = await self._steadily(lambda: self.tickets.head(self._claim))

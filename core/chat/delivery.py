@@ -88,6 +88,7 @@ class Delivery:
             await asyncio.wait({self._showing})
 
     async def _show_changes(self) -> None:
+        await asyncio.sleep(0)  # the model is asked first: it takes longest
         await asyncio.gather(self._draft.begin(), self._before_visible())
         while not self._closing.is_set():
             await self._changed.wait()

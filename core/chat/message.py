@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 from typing import Literal, Self
 from urllib.parse import quote, unquote
 
@@ -12,6 +13,11 @@ from core.chat.errors import BadConversationId
 
 # Kept readable: only the separator, the escape sign itself and what is not printable ASCII is escaped.
 _SAFE = "!$&'()*+,;=@/?<>^`{|}~ -._"
+
+
+@lru_cache(maxsize=4096)  # one message names its conversation a dozen times
+def _joined(*parts: str) -> str:
+    return ":".join(quote(part, safe=_SAFE) for part in parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +33,7 @@ class Conversation:
     thread: str = ""
 
     def __str__(self) -> str:
-        parts = (self.platform, self.workspace, self.channel, self.thread)
-        return ":".join(quote(part, safe=_SAFE) for part in parts)
+        return _joined(self.platform, self.workspace, self.channel, self.thread)
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -44,8 +49,7 @@ class Conversation:
 
     def message_id(self, native: str) -> str:
         """The id of a message here, by the platform's `native` id: the same for each delivery of it."""
-        parts = (self.platform, self.workspace, self.channel, native)
-        return ":".join(quote(part, safe=_SAFE) for part in parts)
+        return _joined(self.platform, self.workspace, self.channel, native)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal, Protocol
 
@@ -84,19 +84,6 @@ class Marks(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
-    """A worker's hold on one conversation; `epoch` is the fencing token.
-
-    `taken_over` says that another worker held it before and let its lease run out.
-    """
-
-    conversation: Conversation
-    ticket: str
-    epoch: int
-    taken_over: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class Mail:
     """The first waiting message of a claimed conversation.
 
@@ -109,6 +96,21 @@ class Mail:
     intended: bool
     stop_requested: bool
     withdrawn: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A worker's hold on one conversation; `epoch` is the fencing token.
+
+    `taken_over` says that another worker held it before and let its lease run out. `first` is the mail that was found
+    with it, as `Tickets.head` gives it, where that was known already; what befell it since then comes with `renew`.
+    """
+
+    conversation: Conversation
+    ticket: str
+    epoch: int
+    taken_over: bool = False
+    first: Mail | None = field(default=None, compare=False, repr=False)
 
 
 class Signal(StrEnum):

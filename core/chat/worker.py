@@ -23,9 +23,14 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """The worker's clocks, in seconds. `slots` bounds the answers under way at once; `clock` times the leases."""
+    """The worker's clocks, in seconds. `slots` bounds the answers under way at once; `clock` times the leases.
+
+    So many `takers` ask for conversations at the same time: one alone would take no more than the mailbox's round trips
+    allow.
+    """
 
     slots: int = 32
+    takers: int = 4
     lease_s: float = 15.0
     take_wait_s: float = 0.5
     retry_s: float = 0.2
@@ -51,18 +56,22 @@ class Worker:
         listening = asyncio.create_task(self._listen())
         try:
             async with asyncio.TaskGroup() as attending:
-                while not self.stopping.is_set():
-                    await slots.acquire()
-                    claim = await self._take()
-                    if claim is None:
-                        slots.release()
-                        continue
-                    task = attending.create_task(self._attend(claim, attending))
-                    task.add_done_callback(lambda _: slots.release())
+                takers = [self._keep_taking(slots, attending) for _ in range(self.pace.takers)]
+                await asyncio.wait([attending.create_task(taker) for taker in takers])
                 attending.create_task(self._limit_drain())
         finally:
             listening.cancel()
             await asyncio.gather(listening, return_exceptions=True)
+
+    async def _keep_taking(self, slots: asyncio.Semaphore, attending: asyncio.TaskGroup) -> None:
+        while not self.stopping.is_set():
+            await slots.acquire()
+            claim = await self._take()
+            if claim is None:
+                slots.release()
+                continue
+            task = attending.create_task(self._attend(claim, attending))
+            task.add_done_callback(lambda _: slots.release())
 
     async def _take(self) -> Claim | None:
         try:

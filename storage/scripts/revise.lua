@@ -1,7 +1,6 @@
--- Replaces an item of the inbox where it lies: 'waiting', 'answering' when its worker is told, 'late' when the message
--- is not in the inbox, 'moved' when it is there with another text than the one that was read.
+-- Replaces a message of the inbox where it lies: 'waiting', 'answering' when its worker is told, 'late' when it is gone.
 -- KEYS: inbox, owner
--- ARGV: message, item, item anew, channel, signal
+-- ARGV: message, item anew, channel, signal
 local place, item
 for index, each in ipairs(redis.call('LRANGE', KEYS[1], 0, -1)) do
   if string.match(each, '^[^\n]*') == ARGV[1] then
@@ -13,15 +12,12 @@ if not item then
 end
 local owner = redis.call('HMGET', KEYS[2], 'epoch', 'intent')
 local change = place == 1 and (owner[1] or owner[2] == ARGV[1]) and 'answering' or 'waiting'
-if item == ARGV[3] then
+if item == ARGV[2] then
   return change -- nothing new: the same text, or the same call, whose reply was lost
 end
-if item ~= ARGV[2] then
-  return 'moved'
-end
-redis.call('LSET', KEYS[1], place - 1, ARGV[3])
+redis.call('LSET', KEYS[1], place - 1, ARGV[2])
 if change == 'answering' then
   redis.call('HSET', KEYS[2], 'revised', ARGV[1])
-  redis.call('PUBLISH', ARGV[4], ARGV[5])
+  redis.call('PUBLISH', ARGV[3], ARGV[4])
 end
 return change

@@ -7,6 +7,6 @@ end
 if redis.call('LINDEX', KEYS[2], 0) == ARGV[2] then
   redis.call('LPOP', KEYS[2])
   redis.call('XADD', KEYS[3], '*', 'conversation', ARGV[3], 'item', ARGV[2])
-  redis.call('HDEL', KEYS[1], 'intent', 'stop', 'revised', 'withdrawn')
+  redis.call('HDEL', KEYS[1], 'intent', 'stop')
 end
 return 'done'

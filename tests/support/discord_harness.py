@@ -21,7 +21,7 @@ from tests.support.fake_discord import FakeDiscord
 from tests.support.fake_discord.limits import Fault
 from tests.support.fake_discord.world import Post
 
-DEADLINE_S = 5.0
+DEADLINE_S = 15.0
 QUICK = Patience(tries=5, first_pause_s=0.01)
 QUICK_RETRIES = Retries(first_pause_s=0.01, longest_pause_s=0.05, settle_s=0.5)
 

@@ -9,11 +9,13 @@ import random
 import signal
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from redis.exceptions import RedisError
 
 from core.chat.errors import StoreUnavailable
 from core.chat.message import Conversation, Turn
@@ -174,6 +176,8 @@ class Fleet:
             idle_since = min(idle_since, time.monotonic()) if idle else math.inf
             late = time.monotonic() > min(deadline, idle_since + self.plan.patience_s)
             if (idle or late) and (not (harm := await self.harm()) or late):
+                if not idle:
+                    harm.note("left", f"{await self.pending()}, {self.platform.unheard()} events unheard")
                 return harm
             await asyncio.sleep(0.1)
 
@@ -211,10 +215,33 @@ class Fleet:
     def _prompts(self) -> list[str]:
         return ["\n".join(m["content"] for m in chat["messages"]) for host in self.hosts for chat in host.chats]
 
+    async def hurry(self) -> None:
+        """Lets Slack be as fast as we are, until cancelled: real limits would make minutes of seconds.
+
+        Our processes keep the pace that Slack publishes by buckets in Redis; these are full again at every moment.
+        """
+        while True:
+            if keys := [Keys().bucket(name) for name in self.platform.paces()]:
+                with suppress(RedisError):
+                    await self.redis.unlink(*keys)
+            await asyncio.sleep(0.05)
+
     async def aclose(self) -> None:
         for child in (*self.workers, *self.gateways):
             if child.alive:
                 await child.kill()
+
+
+@asynccontextmanager
+async def beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Runs `work` for the time of the block; should it fail, that is raised at the end."""
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
 
 
 _LIMITS = ("PERSON_MESSAGES", "CHANNEL_MESSAGES", "WORKSPACE_MESSAGES", "PERSON_TOKENS", "WORKSPACE_TOKENS")
@@ -248,4 +275,5 @@ async def fleet(plan: Plan, folder: Path, nursery: Nursery) -> AsyncIterator[Fle
         await made.connected()
         # A worker asks its host once before it begins.
         await until(lambda: len(hosts[0].requests) >= plan.workers, 60.0)
-        yield made
+        async with beside(made.hurry()):
+            yield made

@@ -83,7 +83,8 @@ class Harm:
     """Counts of what must not be; `notes` says for each what was found.
 
     `half` counts posts that are neither a whole answer nor a line that was due; `foreign` counts answers and words in
-    the wrong conversation, prompts included; `history` counts conversations that are remembered wrongly.
+    the wrong conversation, prompts included; `history` counts conversations that are remembered wrongly; `left` counts
+    what was still under way when everything should have come to its end.
     """
 
     lost: int = 0
@@ -95,6 +96,7 @@ class Harm:
     rows_missing: int = 0
     rows_extra: int = 0
     rows_wrong: int = 0
+    left: int = 0
     notes: list[str] = field(default_factory=list)
 
     def note(self, kind: str, words: str) -> None:

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from bots.slack.pace import TIERS
 from core.chat.message import Conversation
 from tests.support.fake_discord import FakeDiscord
 from tests.support.fake_discord.limits import CUT
@@ -67,6 +68,9 @@ class Platform(Protocol):
     def unheard(self) -> int:
         """Events that the platform still tries to deliver, where it knows."""
 
+    def paces(self) -> list[str]:
+        """The names of the buckets by which our processes keep its pace."""
+
     def lose_responses(self, times: int) -> None:
         """The next `times` posts are made, and their responses lost."""
 
@@ -118,6 +122,13 @@ class SlackPlatform:
     def unheard(self) -> int:
         return self.slack.sockets.underway
 
+    def paces(self) -> list[str]:
+        channels = self.slack.workspace.channels
+        places = {
+            name: [f":{channel}" for channel in channels] if tier.per_channel else [""] for name, tier in TIERS.items()
+        }
+        return [f"slack:{TEAM}:{name}{place}" for name, there in places.items() for place in there]
+
     def lose_responses(self, times: int) -> None:
         self.slack.refuse(*POSTING, times=times, status=503, after=True)
 
@@ -168,6 +179,9 @@ class DiscordPlatform:
 
     def unheard(self) -> int:
         return 0
+
+    def paces(self) -> list[str]:
+        return []  # it is learnt from the headers of our fake, which allows as much as anybody may want
 
     def lose_responses(self, times: int) -> None:
         self.discord.befall(DiscordFault("POST", "/messages", status=CUT, times=times, after=True))

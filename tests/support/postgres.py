@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import tempfile
 import warnings
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import quote
 
+import psutil
 import psycopg
 
 
 class PostgresServer:
-    """Starts when made (about a second); as a context manager it stops and leaves nothing behind."""
+    """Starts when made (about a second); as a context manager it stops and leaves nothing behind.
+
+    `kill` and `start` it as often as a test likes.
+    """
 
     def __init__(self) -> None:
         with warnings.catch_warnings():
@@ -30,6 +35,19 @@ class PostgresServer:
         self._run(f"CREATE DATABASE {name}")
         host = quote(str(self._server.get_postmaster_info().socket_dir), safe="")
         return f"postgresql://postgres@/{name}?host={host}"
+
+    def kill(self) -> None:
+        """SIGKILL to the server and all its processes: nothing is ended in order."""
+        postmaster = psutil.Process(self._server.get_pid())
+        processes = [postmaster, *postmaster.children(recursive=True)]
+        for process in processes:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(processes, timeout=20.0)
+
+    def start(self) -> None:
+        """Starts again, with what the write-ahead log holds."""
+        self._server.ensure_postgres_running()
 
     def _run(self, *statements: str) -> None:
         with psycopg.connect(self._server.get_uri(), autocommit=True) as connection:

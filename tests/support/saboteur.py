@@ -43,8 +43,8 @@ def _rewrite(name: str, old: str, new: str) -> None:
     script: Any = storage.script.Script
     made: Callable[..., None] = script.__init__
 
-    def make(self: Any, client: Any, called: str) -> None:
-        made(self, client, called)
+    def make(self: Any, client: Any, called: str, replicas: int = 0) -> None:
+        made(self, client, called, replicas)
         if called == name:
             text = self._text.replace(old, new)
             assert text != self._text, f"{name}.lua has no {old!r}"

@@ -8,19 +8,20 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from bots.slack.connection import SlackSettings
+from bots.slack.connection import BackfillSettings, SlackSettings
 from bots.slack.courier import open_courier
 from bots.slack.gateway import SlackGateway
 from bots.slack.posts import MAX_CHARS
 from core.chat.intake import Intake, MailboxIntake
-from core.chat.ports import Courier, Mailbox
+from core.chat.ports import Courier, Mailbox, Marks, Meter
+from core.chat.quiet import NO_METER
 from core.loop.feedback import Verdicts
 from core.loop.listening import Listener, Log
 from tests.support.fake_slack import Channel, FakeSlack, Post
 from tests.support.fake_slack.server import APP_TOKEN, BOT_TOKEN, POSTING, other_bot
 from tests.support.fake_slack.workspace import BOT_USER
 
-DEADLINE_S = 5.0
+DEADLINE_S = 15.0
 
 
 async def until(condition: Callable[[], bool], within_s: float = DEADLINE_S) -> None:
@@ -98,18 +99,22 @@ class SlackHarness:
 async def slack_harness(
     mailbox: Mailbox,
     *,
+    marks: Marks | None = None,
     clock: Callable[[], float] = time.time,
     ack_s: float = 0.5,
     verdicts: Verdicts | None = None,
     log: Log | None = None,
 ) -> AsyncIterator[SlackHarness]:
-    """The harness with gateway and courier running; Slack delivers again what is unacknowledged after `ack_s`."""
+    """The harness with gateway and courier running; Slack delivers again what is unacknowledged after `ack_s`.
+
+    What the gateway misses is read with `marks`.
+    """
     async with FakeSlack(ack_s=ack_s, clock=clock) as slack, open_courier(BOT_TOKEN, slack.url) as courier:
         slack.retry_after_s = 0
 
         intake = MailboxIntake(mailbox, courier, now=clock)
         listener = Listener("slack", verdicts, log, intake, now=clock) if verdicts and log else None
-        async with running_gateway(slack, intake, listener=listener):
+        async with running_gateway(slack, intake, marks=marks, listener=listener):
             yield SlackHarness(slack, courier)
 
 
@@ -118,7 +123,11 @@ async def running_gateway(
     slack: FakeSlack,
     intake: Intake,
     sockets: int = 2,
+    *,
     quiet_s: float = 60.0,
+    marks: Marks | None = None,
+    meter: Meter = NO_METER,
+    backfill: BackfillSettings = BackfillSettings(mark_s=0.05),  # noqa: B008 - frozen
     listener: Listener | None = None,
 ) -> AsyncIterator[SlackGateway]:
     """A gateway connected to `slack`, stopped at the end of the block."""
@@ -132,8 +141,9 @@ async def running_gateway(
         regain_s=1.0,
         quiet_s=quiet_s,
         look_s=0.05,
+        backfill=backfill,
     )
-    gateway = SlackGateway(settings, intake, listener=listener)
+    gateway = SlackGateway(settings, intake, marks, meter=meter, now=slack.workspace.clock, listener=listener)
     stopping = asyncio.Event()
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(gateway.run(stopping))

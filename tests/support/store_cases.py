@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -12,7 +13,7 @@ from redis.asyncio import Redis
 
 from core.chat.interaction import Interaction, PromptMessage, Sampling
 from core.chat.message import Address, Answered, Conversation, Message, Outcome, Person, Turn
-from core.chat.ports import Claim, Commit, Depth, Histories, LogStream, Mailbox, Marks, Tickets
+from core.chat.ports import Claim, Commit, Depth, Histories, LogStream, Mailbox, Marks, Signal, Tickets
 from core.loop.feedback import Feedback, Source, Verdict, Verdicts
 from storage.connections import Client, open_redis
 from storage.depth import RedisDepth
@@ -26,7 +27,7 @@ THREAD = Conversation("slack", "T1", "C1", "1718.01")
 OTHER = Conversation("slack", "T1", "C1", "1718.02")
 NOON = 1_750_000_000.0
 # Every mailbox there is; `open_store` opens one.
-KINDS = ["memory", "valkey", "valkey with 4 shards", "valkey, each script twice", "cluster"]
+KINDS = ["memory", "valkey", "valkey, each script twice", "cluster with 16 shards"]
 CLUSTER_SHARDS = 16
 
 
@@ -94,11 +95,9 @@ def open_store(request: pytest.FixtureRequest, **options: Any) -> AbstractAsyncC
     """The store of the kind that the fixture's parameter names."""
     if request.param == "memory":
         return memory_store(**options)
-    if request.param == "cluster":
+    if "cluster" in request.param:
         return redis_store(request.getfixturevalue("cluster_url"), shards=CLUSTER_SHARDS, **options)
-    shards = 4 if "shards" in request.param else 1
-    url = request.getfixturevalue("redis_url")
-    return redis_store(url, twice="twice" in request.param, shards=shards, **options)
+    return redis_store(request.getfixturevalue("redis_url"), twice="twice" in request.param, **options)
 
 
 def message(native: str, conversation: Conversation = THREAD, text: str = "hello") -> Message:
@@ -173,3 +172,18 @@ async def claimed(box: Box, worker: str = "w1") -> Claim:
     claim = await box.take(worker, 10.0)
     assert claim is not None
     return claim
+
+
+async def next_signal(signals: Any, ask: Callable[[], Awaitable[object]]) -> tuple[Conversation, Signal]:
+    """What is heard next while `ask` is repeated: who listens misses what is said before the connection stands."""
+    while True:
+        hearing: asyncio.Task[tuple[Conversation, Signal] | None] = asyncio.ensure_future(anext(signals))
+        try:
+            while not hearing.done():
+                await ask()
+                await asyncio.wait({hearing}, timeout=0.2)
+        finally:
+            hearing.cancel()
+            await asyncio.wait({hearing})
+        if heard := hearing.result():
+            return heard

@@ -119,12 +119,12 @@ class StubHost:
     def chats(self) -> list[Any]:
         return [request.body for request in self.requests if request.path == "/v1/chat/completions"]
 
-    async def wait_streams(self, count: int, timeout_s: float = 5.0) -> None:
+    async def wait_streams(self, count: int, timeout_s: float = 30.0) -> None:
         """Waits until exactly `count` answers are under way. Raises TimeoutError."""
         async with asyncio.timeout(timeout_s), self._changed:
             await self._changed.wait_for(lambda: self.open_streams == count)
 
-    async def wait_chats(self, count: int, timeout_s: float = 5.0) -> None:
+    async def wait_chats(self, count: int, timeout_s: float = 30.0) -> None:
         """Waits until at least `count` chat requests have arrived. Raises TimeoutError."""
         async with asyncio.timeout(timeout_s), self._changed:
             await self._changed.wait_for(lambda: len(self.chats) >= count)

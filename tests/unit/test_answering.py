@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -31,6 +32,29 @@ class Reread(MemoryStore):
     async def head(self, claim: Claim) -> Mail | None:
         self.heads += 1
         return await super().head(claim)
+
+
+class Foresighted(Reread):
+    """Gives the first mail with the claim."""
+
+    async def take(self, worker: str, wait_s: float) -> Claim | None:
+        claim = await super().take(worker, wait_s)
+        return claim and replace(claim, first=await MemoryStore.head(self, claim))
+
+
+class Crowded(MemoryStore):
+    """Counts how many wait for a conversation at the same time."""
+
+    waiting = 0
+    most = 0
+
+    async def take(self, worker: str, wait_s: float) -> Claim | None:
+        self.waiting += 1
+        self.most = max(self.most, self.waiting)
+        try:
+            return await super().take(worker, wait_s)
+        finally:
+            self.waiting -= 1
 
 
 async def test_a_question_is_answered_remembered_and_logged(house: House) -> None:
@@ -75,6 +99,28 @@ async def test_a_conversation_without_more_mail_is_given_back_without_reading_it
 
     assert isinstance(house.store, Reread)
     assert house.store.heads == 2
+
+
+async def test_mail_that_came_with_its_claim_is_not_read_again() -> None:
+    house = House(store=Foresighted())
+    question = said("hello")
+
+    async with house.running():
+        await house.hear(question)
+        row = await house.logged(question)
+
+    assert isinstance(house.store, Foresighted)
+    assert (house.store.heads, row.answer) == (0, "you said: hello")
+
+
+async def test_conversations_are_taken_side_by_side_as_long_as_there_are_slots() -> None:
+    house = House(store=Crowded())
+    assert isinstance(house.store, Crowded)
+
+    async with house.running(Pace(take_wait_s=0.05, slots=10, takers=3)):
+        await eventually(lambda: house.store.most == 3)  # type: ignore[attr-defined]
+
+    assert house.store.most == 3
 
 
 async def test_questions_of_one_conversation_are_answered_in_order(house: House) -> None:

@@ -26,8 +26,16 @@ def test_first_braces_of_every_key_name_the_shard(conversation: Conversation) ->
     tag = f"{{s{KEYS.shard(conversation)}}}"
 
     named = [KEYS.of(conversation, "inbox"), KEYS.beside(conversation, "log"), KEYS.seen(conversation, "{x}:1")]
+    named.append(KEYS.heard(KEYS.shard(conversation), conversation.platform))
 
-    assert [key[key.index("{") : key.index("}") + 1] for key in named] == [tag] * 3
+    assert [key[key.index("{") : key.index("}") + 1] for key in named] == [tag] * 4
+
+
+@given(text)
+def test_all_buckets_lie_in_one_slot(name: str) -> None:
+    key = KEYS.bucket(name)
+
+    assert key[key.index("{") : key.index("}") + 1] == "{buckets}"
 
 
 def test_shard_of_a_conversation_does_not_change_between_versions() -> None:

@@ -3,98 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from typing import cast
+from collections.abc import AsyncIterator
 
 import pytest
 
 from core.chat import lines
-from core.chat.kit import Answerer
 from core.chat.errors import HostUnavailable
-from core.chat.interaction import Interaction, Sampling
-from core.chat.logbook import LogWriter
 from core.chat.message import Outcome
-from core.chat.persona import Persona
-from core.chat.worker import Pace, Worker
-from storage.connections import open_redis
-from storage.feed import RedisFeed
-from storage.log_stream import RedisLogStream
-from storage.mailbox import RedisMailbox
-from tests.support.discord_harness import discord_harness
-from tests.support.harness import Harness, RoomHarness
-from tests.support.memory_store import MemoryLedger
-from tests.support.scripted_host import ScriptedHost
-from tests.support.slack_harness import slack_harness
-from tests.support.web_harness import web_harness
+from tests.support.living import House, living, until
 
 PLATFORMS = ("slack", "discord", "web")
 ROOM_PLATFORMS = ("slack", "discord")
-
-
-async def until(condition: Callable[[], bool], timeout_s: float = 10.0) -> None:
-    async with asyncio.timeout(timeout_s):
-        while not condition():
-            await asyncio.sleep(0.01)
-
-
-@dataclass
-class House:
-    """One platform with everything behind it."""
-
-    harness: RoomHarness
-    host: ScriptedHost
-    ledger: MemoryLedger = field(default_factory=MemoryLedger)
-
-    def rows(self) -> list[Interaction]:
-        return list(self.ledger.rows.values())
-
-    async def logged(self, count: int) -> list[Interaction]:
-        await until(lambda: len(self.ledger.rows) >= count)
-        return self.rows()
-
-
-@asynccontextmanager
-async def living(platform: str, redis_url: str) -> AsyncIterator[House]:
-    client, blocking = open_redis(redis_url), open_redis(redis_url, blocking=True)
-    mailbox = RedisMailbox(client, blocking, inbox_limit=3)
-    feed, log_stream = RedisFeed(client), RedisLogStream(client, blocking)
-    await mailbox.open()
-    try:
-        async with _harness(platform, mailbox, feed) as harness:
-            house = House(cast("RoomHarness", harness), ScriptedHost())
-            sampling = Sampling(temperature=0.0, top_p=1.0, max_tokens=100, seed=0)
-            kit = Answerer(house.host, {platform: harness.courier}, Persona(), sampling, "worker-1")
-            stopping = asyncio.Event()
-            async with asyncio.TaskGroup() as group:
-                group.create_task(Worker(mailbox, kit, stopping, Pace(take_wait_s=0.1)).run())
-                group.create_task(LogWriter(log_stream, house.ledger, "writer", stopping, wait_s=0.05).run())
-                try:
-                    yield house
-                finally:
-                    stopping.set()
-                    if house.host.gate is not None:
-                        for _ in range(1000):
-                            house.host.gate.release()
-    finally:
-        await mailbox.aclose()
-        await feed.aclose()
-        await client.aclose()
-        await blocking.aclose()
-
-
-@asynccontextmanager
-async def _harness(platform: str, mailbox: RedisMailbox, feed: RedisFeed) -> AsyncIterator[Harness]:
-    if platform == "slack":
-        async with slack_harness(mailbox) as slack:
-            yield slack
-    elif platform == "discord":
-        async with discord_harness(mailbox) as discord:
-            yield discord
-    else:
-        async with web_harness(mailbox, feed, mailbox) as web:
-            yield web
 
 
 @pytest.fixture(params=PLATFORMS)
@@ -161,6 +80,7 @@ async def test_questions_asked_at_once_are_answered_in_order(house: House) -> No
     house.host.gate = asyncio.Semaphore(0)
     for number in range(3):
         await house.harness.say_direct("U1", f"number {number}")
+    await house.waiting(3)  # two sockets may bring them in another order, which the mailbox puts right
     for _ in range(100):
         house.host.gate.release()
 

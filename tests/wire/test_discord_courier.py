@@ -160,6 +160,17 @@ async def test_typing_shows_until_the_draft_is_closed() -> None:
         await until(lambda: not there.courier._typing)
 
 
+async def test_an_answer_that_is_there_at_once_needs_no_typing() -> None:
+    async with desk() as there:
+        draft = await there.draft()
+
+        await draft.begin()
+        await draft.close("Done.", Outcome.ANSWERED)
+        await until(lambda: not there.courier._typing)
+
+        assert there.fake.calls("POST", "/typing") == 0
+
+
 async def test_typing_that_discord_refuses_disturbs_nothing() -> None:
     async with desk() as there:
         there.fake.befall(Fault("POST", "/typing", status=403, times=9))

@@ -405,6 +405,13 @@ async def test_mark_moves_while_the_heart_beats(town: Town) -> None:
     assert time.time() - 5.0 < town.mark <= time.time()
 
 
+async def test_mark_is_set_at_once_at_the_first_start(town: Town) -> None:
+    async with town.gateway(BackfillSettings(mark_s=3600.0)):
+        await until(lambda: town.mark > 0.0)
+
+    assert time.time() - 5.0 < town.mark <= time.time()
+
+
 async def test_mark_stays_while_the_connection_is_silent(town: Town) -> None:
     town.fake.sessions.heartbeat_interval_ms = 50
     async with town.gateway():

@@ -2,74 +2,18 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import pytest
 
 from bots.slack.connection import open_web
 from bots.slack.courier import SlackCourier, open_courier
 from core.chat.errors import DeliveryFailed
-from core.chat.message import Address, Conversation, Message, Outcome, Person
-from tests.support.fake_slack import FakeSlack, Post
+from core.chat.message import Outcome
+from tests.support.fake_slack import FakeSlack
 from tests.support.fake_slack.server import BOT_TOKEN
-from tests.support.fake_slack.workspace import BOT_USER
-
-LONG = " ".join(f"word{number}" for number in range(3000))  # over 12,000 characters
-WORDS = ("One", "One two", "One two three")
-
-
-class Clock:
-    """Starts at the real time, and is moved by hand."""
-
-    def __init__(self) -> None:
-        self.ahead_s = 0.0
-
-    def __call__(self) -> float:
-        return time.time() + self.ahead_s
-
-
-class Scene:
-    """A workspace in which one question was asked."""
-
-    def __init__(self, slack: FakeSlack, courier: SlackCourier, clock: Clock) -> None:
-        self.slack = slack
-        self.courier = courier
-        self.clock = clock
-        self.channel = "C1"
-
-    def ask(self, *, channel: str = "C1", thread: str = "", text: str = "<@UBOT> hello") -> Message:
-        post = Post(channel=channel, ts=self.slack.workspace.new_ts(), user="U1", text=text, thread_ts=thread)
-        self.slack.workspace.add(post)
-        root = thread or ("" if channel.startswith("D") else post.ts)
-        conversation = Conversation("slack", "T1", channel, root)
-        where = {"channel": channel, "thread_ts": root, "ts": post.ts, "user": "U1", "team": "T1"}
-        return Message(
-            id=conversation.message_id(post.ts),
-            conversation=conversation,
-            person=Person("U1", "Ada"),
-            text="hello",
-            address=Address.MENTION,
-            sent_at=float(post.ts),
-            reply_to=where,
-        )
-
-    @property
-    def posts(self) -> list[Post]:
-        return self.slack.workspace.of_bot()
-
-    @property
-    def texts(self) -> list[str]:
-        return [post.text for post in self.posts]
-
-
-@asynccontextmanager
-async def a_scene() -> AsyncIterator[Scene]:
-    clock = Clock()
-    async with FakeSlack(clock=clock) as slack, open_courier(BOT_TOKEN, slack.url) as courier:
-        slack.workspace.direct_channel("U1")
-        yield Scene(slack, courier, clock)
+from tests.support.slack_harness import until
+from tests.support.slack_scene import LONG, WORDS, Clock, Scene, a_scene
 
 
 @pytest.fixture
@@ -83,6 +27,7 @@ async def test_an_answer_in_a_thread_is_streamed_piece_by_piece(scene: Scene) ->
     draft = scene.courier.draft(message, resumed=False)
 
     await draft.begin()
+    await until(lambda: bool(scene.slack.called("assistant.threads.setStatus")))
     for text in WORDS:
         await draft.show(text)
     ids = await draft.close("One two three.", Outcome.ANSWERED)
@@ -114,6 +59,7 @@ async def test_a_direct_message_without_thread_is_posted_and_updated(scene: Scen
     draft = scene.courier.draft(message, resumed=False)
 
     await draft.begin()
+    await until(lambda: bool(scene.slack.called("agents.sessions.setStatus")))
     for text in WORDS:
         await draft.show(text)
     await draft.close("One two three.", Outcome.ANSWERED)
@@ -207,20 +153,6 @@ async def test_a_stream_that_ended_before_the_last_words_is_closed_by_an_update(
     assert scene.posts[0].metadata
 
 
-async def test_a_worker_whose_stream_another_one_ended_shows_nothing_in_the_same_step(scene: Scene) -> None:
-    message = scene.ask()
-    overtaken = scene.courier.draft(message, resumed=False)
-    await overtaken.show("One")
-    successor = scene.courier.draft(message, resumed=True)
-    await successor.show("Other words")
-
-    await overtaken.show("One two")  # was under way when the claim was lost
-    left = await overtaken.leave()
-
-    assert scene.texts == ["Other words"]
-    assert left == (f"C1:{scene.posts[0].ts}",)
-
-
 @pytest.mark.parametrize("channel", ["C1", "DU1"])
 async def test_an_empty_final_text_takes_back_what_was_shown(scene: Scene, channel: str) -> None:
     draft = scene.courier.draft(scene.ask(channel=channel), resumed=False)
@@ -311,51 +243,6 @@ async def test_an_over_long_answer_that_was_not_shown_is_split(scene: Scene) -> 
     assert " ".join(scene.texts).split() == LONG.split()
 
 
-@pytest.mark.parametrize("channel", ["C1", "DU1"])
-async def test_a_resumed_draft_goes_on_in_the_earlier_posts(scene: Scene, channel: str) -> None:
-    message = scene.ask(channel=channel)
-    first = scene.courier.draft(message, resumed=False)
-    await first.close(LONG, Outcome.ANSWERED)
-
-    await scene.courier.draft(message, resumed=True).close("Short after all.", Outcome.ANSWERED)
-
-    assert scene.texts == ["Short after all."]
-
-
-async def test_a_resumed_draft_takes_over_a_stream_that_was_left_behind(scene: Scene) -> None:
-    message = scene.ask()
-    await scene.courier.draft(message, resumed=False).show("One two")
-
-    draft = scene.courier.draft(message, resumed=True)
-    await draft.show("Other words")
-    await draft.close("Other words.", Outcome.ANSWERED)
-
-    assert scene.texts == ["Other words."]
-    assert not scene.posts[0].streaming
-
-
-async def test_a_resumed_draft_leaves_other_answers_alone(scene: Scene) -> None:
-    question = scene.ask()
-    root = question.reply_to["ts"]
-    await scene.courier.draft(question, resumed=False).close("First.", Outcome.ANSWERED)
-    second, third = scene.ask(thread=root), scene.ask(thread=root)
-    await scene.courier.notice(second, "Please wait.")
-    await scene.courier.draft(third, resumed=False).close("Third.", Outcome.ANSWERED)
-
-    await scene.courier.draft(second, resumed=True).close("Second.", Outcome.ANSWERED)
-
-    assert sorted(scene.texts) == ["First.", "Please wait.", "Second.", "Third."]
-
-
-async def test_a_resumed_draft_leaves_what_stood_before_the_question_alone(scene: Scene) -> None:
-    root = Post(channel="C1", ts=scene.slack.workspace.new_ts(), user=BOT_USER, text="A greeting of ours.")
-    scene.slack.workspace.add(root)
-
-    await scene.courier.draft(scene.ask(thread=root.ts), resumed=True).close("Answer.", Outcome.ANSWERED)
-
-    assert scene.texts == ["A greeting of ours.", "Answer."]
-
-
 async def test_a_post_whose_reply_was_lost_is_not_posted_twice(scene: Scene) -> None:
     scene.slack.refuse("chat.postMessage", after=True)
     draft = scene.courier.draft(scene.ask(), resumed=False)
@@ -391,38 +278,6 @@ async def test_a_notice_is_plain_text_in_the_thread(scene: Scene) -> None:
     assert scene.texts == ["a &lt; b &amp; &lt;!channel&gt;"]
     assert scene.posts[0].thread_ts == message.reply_to["ts"]
     assert scene.posts[0].sent["unfurl_links"] is False
-
-
-async def test_retracted_posts_are_gone_whatever_their_state(scene: Scene) -> None:
-    message, other = scene.ask(), scene.ask()
-    await scene.courier.draft(other, resumed=False).close("Stays.", Outcome.ANSWERED)
-    streaming = scene.courier.draft(message, resumed=False)
-    await streaming.show("Half an answ")
-    posts = await streaming.leave()
-
-    await scene.courier.retract(message, [*posts, "C1:1.000001"])
-    await scene.courier.retract(message, posts)
-
-    assert scene.texts == ["Stays."]
-
-
-async def test_a_retraction_that_fails_says_so(scene: Scene) -> None:
-    message = scene.ask()
-    posts = await scene.courier.draft(message, resumed=False).close("Once.", Outcome.ANSWERED)
-    scene.slack.refuse("chat.delete", status=200, error="restricted_action")
-
-    with pytest.raises(DeliveryFailed, match="restricted_action"):
-        await scene.courier.retract(message, posts)
-
-
-async def test_a_draft_that_is_left_names_its_posts(scene: Scene) -> None:
-    message = scene.ask()
-    unseen, streaming = (scene.courier.draft(message, resumed=False) for _ in range(2))
-    await streaming.show("One")
-
-    assert await unseen.leave() == ()
-    assert await streaming.leave() == (f"C1:{scene.posts[0].ts}",)
-    assert scene.posts[0].streaming  # it stays open for whoever goes on
 
 
 @pytest.mark.parametrize(

@@ -130,6 +130,9 @@ async def test_bucket_that_is_full_again_is_not_kept(redis_url: str) -> None:
     client = open_redis(redis_url)
     async with redis_buckets(redis_url) as buckets:
         await buckets.spend([(Bucket("slow", 0.1, 5.0), 2.0), (Bucket("asked", 0.1, 5.0), 0.0)])
+        written = await client.get("parley:{buckets}:slow")
+        await buckets.spend([(Bucket("slow", 0.1, 5.0), 0.0)])  # who only asks writes nothing
+        assert await client.get("parley:{buckets}:slow") == written
         await buckets.hold(Bucket("held", 0.1, 5.0), 50.0)
         await buckets.spend([(Bucket("given back", 0.1, 5.0), 1.0)])
         await buckets.charge([(Bucket("given back", 0.1, 5.0), -1.0)])

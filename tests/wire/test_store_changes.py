@@ -11,9 +11,20 @@ from typing import Any, cast
 import pytest
 
 from core.chat import codec
-from core.chat.message import Conversation, Message
+from core.chat.message import Message
 from core.chat.ports import Acceptance, Change, Claim, Commit, Mail, Signal
-from tests.support.store_cases import KINDS, THREAD, Store, answered, claimed, interaction, message, open_store, turns
+from tests.support.store_cases import (
+    KINDS,
+    THREAD,
+    Store,
+    answered,
+    claimed,
+    interaction,
+    message,
+    next_signal,
+    open_store,
+    turns,
+)
 
 LEASE_S = 0.4
 
@@ -92,6 +103,16 @@ async def test_edit_of_a_message_that_is_being_answered_is_told_until_it_was_rea
     assert await store.box.renew(claim) is None
 
 
+async def test_edit_of_a_message_that_came_with_its_claim_is_told(store: Store) -> None:
+    await store.box.accept(message("1"))
+    claim = await claimed(store.box)
+
+    assert await store.box.revise(edited("1")) is Change.ANSWERING
+
+    assert await store.box.renew(claim) is Signal.REVISED
+    assert (await head(store, claim)).message.text == "edited 1"
+
+
 async def test_edit_that_changes_no_text_starts_nothing_anew(store: Store) -> None:
     # Slack tells of an edit when it has unfurled a link.
     await store.box.accept(message("1"))
@@ -119,6 +140,7 @@ async def test_edit_reaches_the_worker_that_takes_over(hasty_store: Store) -> No
 
     successor = await claimed(hasty_store.box, "w2")
 
+    assert successor.first is None
     assert await hasty_store.box.renew(successor) is Signal.REVISED
     assert (await head(hasty_store, successor)).message.text == "edited 1"
     assert await hasty_store.box.renew(successor) is None
@@ -137,12 +159,14 @@ async def test_odd_text_survives_an_edit(store: Store) -> None:
 
 
 async def test_deleted_message_that_nobody_began_is_gone(store: Store) -> None:
-    for native in ("1", "2", "3"):
+    for native in ("1", "2", "3", "4"):
         await store.box.accept(message(native, text=f"question {native}"))
 
+    assert await store.box.withdraw(THREAD, message("3").id) is Change.WAITING
+    claim = await claimed(store.box)
     assert await store.box.withdraw(THREAD, message("2").id) is Change.WAITING
 
-    assert await work_off(store, await claimed(store.box)) == ["question 1", "question 3"]
+    assert await work_off(store, claim) == ["question 1", "question 4"]
     assert await store.box.accept(message("2")) is Acceptance.DUPLICATE
     assert await store.box.committed_posts(THREAD, message("2").id) is None
 
@@ -266,12 +290,8 @@ async def test_signal_is_heard_by_who_listens(store: Store, signal: Signal) -> N
 
     async with aclosing(cast("Any", store.box.signals())) as signals, asyncio.timeout(20):
         assert await anext(signals) is None  # what came before was missed
-        heard: asyncio.Task[tuple[Conversation, Signal] | None] = asyncio.ensure_future(anext(signals))
-        while not heard.done():
-            await ask[signal]()
-            await asyncio.wait({heard}, timeout=0.2)
 
-        assert heard.result() == (THREAD, signal)
+        assert await next_signal(signals, ask[signal]) == (THREAD, signal)
 
 
 # ── who held it before ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -307,14 +327,22 @@ async def test_conversation_that_was_begun_and_released_is_taken_over_until_the_
     assert (first.taken_over, second.taken_over, third.taken_over) == (False, True, False)
 
 
-async def test_claim_that_reached_nobody_is_not_taken_over(store: Store) -> None:
+@pytest.mark.parametrize("begun", [False, True])
+async def test_claim_that_reached_nobody_changes_nothing(store: Store, *, begun: bool) -> None:
+    if begun:
+        await store.box.accept(message("1"))
+        first = await claimed(store.box)
     waiting = asyncio.ensure_future(store.box.take("w1", 30.0))
     await asyncio.wait({waiting}, timeout=0.05)
     waiting.cancel()
     await asyncio.wait({waiting})
-    await store.box.accept(message("1"))
+    # What comes now is read for somebody who has gone.
+    if begun:
+        await store.box.release(first)
+    else:
+        await store.box.accept(message("1"))
 
-    assert not (await claimed(store.box, "w2")).taken_over
+    assert (await claimed(store.box, "w2")).taken_over is begun
 
 
 # ── which posts count ───────────────────────────────────────────────────────────────────────────────────────────────

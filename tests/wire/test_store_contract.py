@@ -1,4 +1,4 @@
-"""What every mailbox does: the one in memory, and the one in a real Valkey, sharded, and with each script run twice."""
+"""What every mailbox does: the one in memory, the one in a real Valkey, with each script run twice, on a cluster."""
 
 from __future__ import annotations
 
@@ -127,6 +127,23 @@ async def test_commit_drops_the_oldest_turns_or_all(store: Store) -> None:
 
     assert dropped == (turns(message("1"))[1], *turns(message("2")))
     assert await store.box.turns(THREAD) == ()
+
+
+async def test_mail_that_comes_with_a_claim_is_what_head_gives(store: Store) -> None:
+    for native in ("1", "2"):
+        await store.box.accept(message(native))
+    before = await claimed(store.box)
+    await store.box.commit(before, answered(message("1")))
+    await store.box.intend(before, message("2").id)
+    await store.box.request_stop(THREAD)
+    await store.box.release(before)
+
+    claim = await claimed(store.box)
+
+    mail = await store.box.head(claim)
+    assert mail is not None
+    assert (len(mail.history), mail.intended, mail.stop_requested) == (2, True, True)
+    assert claim.first in (None, mail)
 
 
 async def test_mail_between_an_empty_head_and_finish_is_not_lost(store: Store) -> None:

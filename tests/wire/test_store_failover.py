@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import aclosing, asynccontextmanager
 from typing import Any, cast
 
@@ -20,7 +20,7 @@ from storage.checks import check_redis
 from storage.connections import open_redis
 from storage.feed import RedisFeed
 from storage.mailbox import RedisMailbox
-from tests.support.store_cases import THREAD, Store, answered, claimed, message, redis_store
+from tests.support.store_cases import THREAD, Store, answered, claimed, message, next_signal, redis_store
 from tests.support.valkey import ValkeyServer
 from tests.support.valkey_groups import WatchedValkey
 
@@ -116,6 +116,30 @@ async def test_what_a_frozen_primary_takes_after_it_was_replaced_is_not_acknowle
         assert len(kept) == len(set(kept))
 
 
+async def test_what_no_replica_has_is_not_acknowledged_to_who_asks_again(watched: WatchedValkey) -> None:
+    async with redis_store(watched.url) as careless:
+        await careless.box.accept(message("1"))
+        claim = await claimed(careless.box)
+        calls: list[Callable[[Store], Awaitable[object]]] = [
+            lambda store: store.box.accept(message("2")),
+            lambda store: store.box.intend(claim, message("1").id),
+            lambda store: store.box.commit(claim, answered(message("1"))),
+        ]
+        [replica] = [server for server in watched.servers if server is not watched.primary]
+        os.kill(replica.pid, signal.SIGSTOP)
+        for call in calls:
+            for _ in range(2):
+                # Each time on a new connection, on which nothing was written that could be waited for.
+                async with redis_store(watched.url, replicas=1) as store:
+                    with pytest.raises(StoreUnavailable, match="0 of 1 replicas"):
+                        await call(store)
+        os.kill(replica.pid, signal.SIGCONT)
+
+        async with redis_store(watched.url, replicas=1) as store:
+            assert await store.box.accept(message("2")) is Acceptance.DUPLICATE
+            assert await store.box.commit(claim, answered(message("1")))
+
+
 async def test_work_goes_on_with_the_new_primary(watched: WatchedValkey) -> None:
     client, old = open_redis(watched.url), watched.primary
     feed = RedisFeed(client)
@@ -137,7 +161,7 @@ async def test_work_goes_on_with_the_new_primary(watched: WatchedValkey) -> None
             mail = await store.box.head(successor)
             assert mail is not None
             assert (mail.message, mail.intended) == (message("1"), True)
-            assert await stop_is_heard(store, signals)
+            assert await next_signal(signals, lambda: store.box.request_stop(THREAD)) == (THREAD, Signal.STOP)
             await feed.publish(THREAD, FeedEvent("notice", "t1", "here again"))
             assert (await reading).text == "here again"
         assert await store.box.commit(successor, answered(message("1"), posts=("p1",)))
@@ -157,16 +181,6 @@ async def steadily_claimed(store: Store) -> Any:
                 return claim
         except StoreUnavailable:
             await asyncio.sleep(0.1)
-
-
-async def stop_is_heard(store: Store, signals: Any) -> bool:
-    while True:
-        hearing = asyncio.ensure_future(anext(signals))
-        while not hearing.done():
-            assert await store.box.request_stop(THREAD)
-            await asyncio.wait({hearing}, timeout=0.2)
-        if hearing.result() is not None:  # None: a new subscription
-            return bool(hearing.result() == (THREAD, Signal.STOP))
 
 
 async def test_check_asks_the_primary(watched: WatchedValkey) -> None:

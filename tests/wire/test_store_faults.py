@@ -5,18 +5,21 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
-from typing import cast
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any, cast
 
 import pytest
+from redis.asyncio import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from core.chat.errors import StoreUnavailable
 from core.chat.message import Conversation
-from core.chat.ports import Acceptance
+from core.chat.ports import Acceptance, Change
 from storage.checks import check_redis
 from storage.connections import Client, ask, open_redis
 from storage.keys import WORKERS, Keys
+from storage.log_stream import RedisLogStream
 from storage.mailbox import RedisMailbox
 from tests.support.store_cases import THREAD, answered, claimed, message, redis_store, turns
 from tests.support.valkey import ValkeyServer
@@ -103,6 +106,48 @@ async def test_full_server_takes_nothing_in_and_all_of_it_later(own_server: Valk
         await client.config_set("maxmemory", "0")
 
         assert await store.box.accept(message("1")) is Acceptance.ACCEPTED
+
+
+async def test_full_server_does_nothing_by_halves_and_can_be_worked_off(own_server: ValkeyServer) -> None:
+    async with redis_store(own_server.url()) as store, connected(own_server.url()) as client:
+        for native in ("1", "2", "3"):
+            await store.box.accept(message(native))
+        claim = await claimed(store.box)
+        before = contents(own_server)
+        await client.config_set("maxmemory", "1")
+
+        refused: list[Callable[[], Awaitable[object]]] = [
+            lambda: store.box.accept(message("4")),
+            lambda: store.box.intend(claim, message("1").id),
+            lambda: store.box.request_stop(THREAD),
+            lambda: store.box.revise(message("2", text="edited")),
+            lambda: store.box.withdraw(THREAD, message("1").id),
+            lambda: store.box.withdraw(THREAD, message("9").id),
+        ]
+        for call in refused:
+            with pytest.raises(StoreUnavailable, match="Redis is full"):
+                await call()
+        untouched = contents(own_server)
+
+        # What a server takes away first it may add to afterwards, so an answer is committed as a whole.
+        assert untouched == before
+        assert await store.box.renew(claim) is None
+        assert await store.box.commit(claim, answered(message("1"), posts=("p1",)))
+        assert await store.box.withdraw(THREAD, message("3").id) is Change.WAITING
+        await store.box.release(claim)
+        assert await store.box.turns(THREAD) == turns(message("1"))
+        assert await store.box.committed_posts(THREAD, message("1").id) == ("p1",)
+        await client.config_set("maxmemory", "0")
+        assert len(await store.log.read("l1", 10, 1.0)) == 1
+        mail = await store.box.head(await claimed(store.box))
+        assert mail is not None
+        assert mail.message == message("2")
+
+
+def contents(server: ValkeyServer) -> dict[str, object]:
+    """All keys with what they hold."""
+    with server.client() as client:
+        return {key: client.dump(key) for key in client.keys("*")}
 
 
 async def test_replica_is_refused_by_name(own_server: ValkeyServer) -> None:
@@ -201,6 +246,33 @@ async def test_entry_of_a_dead_writer_is_read_by_the_next(redis_url: str) -> Non
     assert again == [read]
 
 
+class DyingRedis(Redis):
+    """A client whose process dies when its first command has run."""
+
+    ran = 0
+
+    async def execute_command(self, *args: Any, **options: Any) -> Any:
+        if self.ran:
+            raise RedisConnectionError
+        reply = await super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
+        self.ran += 1
+        return reply
+
+
+async def test_writer_that_dies_on_the_way_leaves_no_entry_that_nobody_reads(redis_url: str) -> None:
+    async with redis_store(redis_url, writer_lease_s=0.2) as store, connected(redis_url) as client:
+        await store.box.accept(message("1"))
+        await store.box.commit(await claimed(store.box), answered(message("1")))
+        [entry] = await store.log.read("dying", 10, 5.0)
+        assert isinstance(client, Redis)
+        dying = RedisLogStream(DyingRedis.from_pool(client.connection_pool), client)
+
+        with suppress(StoreUnavailable):
+            await dying.done([entry.id])
+
+        assert await client.xlen("parley:{s0}:log") == len(await store.log.read("alive", 10, 1.0))
+
+
 async def test_buried_entry_lies_where_an_operator_finds_it(redis_url: str) -> None:
     async with redis_store(redis_url) as store, connected(redis_url) as client:
         await store.box.accept(message("1"))
@@ -261,6 +333,23 @@ async def test_worker_that_froze_before_it_began_takes_nothing_back(redis_url: s
 
         assert (woken, late) == (None, None)
         assert await store.box.head(successor) is not None
+
+
+async def test_no_epoch_comes_twice_when_the_last_was_lost_or_the_clock_went_back(redis_url: str) -> None:
+    key = Keys().of_shard(0, "epoch")
+    async with redis_store(redis_url) as store, connected(redis_url) as client:
+        await store.box.accept(message("1"))
+        first = await claimed(store.box)
+        await store.box.release(first)
+
+        await client.delete(key)  # as on a replica that did not get it in time
+        second = await claimed(store.box)
+        await store.box.release(second)
+        await client.set(key, second.epoch + 3_600_000_000)  # as by a clock that was an hour ahead
+        third = await claimed(store.box)
+
+    assert first.epoch < second.epoch
+    assert third.epoch == second.epoch + 3_600_000_001
 
 
 async def test_check_is_content_with_a_server_that_is_set_right(redis_url: str) -> None:

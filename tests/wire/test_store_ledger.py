@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from core.chat.errors import BadEntry, StoreUnavailable
 from core.chat.interaction import PromptMessage
-from core.chat.message import Conversation, Person
+from core.chat.message import Conversation, Outcome, Person
 from core.chat.ports import Ledger
 from storage.checks import check_database
 from storage.engine import LedgerRefused, open_engine
@@ -75,6 +75,16 @@ async def test_same_turn_again_changes_nothing(ledger: Ledger) -> None:
 
     assert await ledger.find(first.turn_id) == first
     assert len(await ledger.of_conversation(THREAD, 10)) == 2
+
+
+async def test_row_of_a_deleted_message_holds_no_text_and_goes_with_its_person(ledger: Ledger) -> None:
+    blank = interaction(message("1"), outcome=Outcome.WITHDRAWN, question="", answer="", messages=())
+
+    await ledger.record([blank])
+
+    assert await ledger.find(blank.turn_id) == blank
+    assert await ledger.erase_person("slack", "T1", "U1") == 1
+    assert await ledger.find(blank.turn_id) is None
 
 
 async def test_conversation_is_read_newest_first_and_alone(ledger: Ledger) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -57,3 +58,26 @@ async def test_a_worker_names_its_model_host_while_that_is_away(home: Home) -> N
 
     assert list(away["missing"]) == ["model"]
     assert f"127.0.0.1:{port}" in away["missing"]["model"]
+
+
+async def test_a_log_writer_names_its_database_while_that_cannot_be_used(home: Home, redis_url: str) -> None:
+    home.settings["REDIS_URL"] = redis_url
+    async with running(home, "log") as log:
+        await log.until(is_ready)
+
+        alter(home, "ALTER TABLE interaction RENAME TO elsewhere")
+        away = await log.until(lambda page: not is_ready(page))
+        alter(home, "ALTER TABLE elsewhere RENAME TO interaction")
+        await log.until(is_ready)
+
+    assert list(away["missing"]) == ["log"]
+    assert "no such table" in away["missing"]["log"]
+
+
+def alter(home: Home, statement: str) -> None:
+    connection = sqlite3.connect(home.settings["DATABASE_URL"].removeprefix("sqlite:///"))
+    try:
+        with connection:
+            connection.execute(statement)
+    finally:
+        connection.close()

@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from core.chat.kit import Answerer
 from core.chat.interaction import Sampling
+from core.chat.kit import Answerer
 from core.chat.persona import Persona
 from core.chat.worker import Worker
 from storage.connections import open_redis

@@ -32,7 +32,7 @@ class Scenario:
 def _at_points() -> list[Scenario]:
     """Kills and freezes at each point; the short forms take turns at the platforms."""
     made = []
-    for turn, point in enumerate(processes.POINTS[:0]):
+    for turn, point in enumerate(processes.POINTS):
         killed = partial(processes.killed_at, point=point)
         frozen = partial(processes.frozen_at, point=point)
         one, other = BOTH[turn % 2], BOTH[1 - turn % 2]
@@ -46,7 +46,7 @@ SCENARIOS = (
     Scenario(1, "workers-killed", processes.workers_killed, Size(8, 10, 0.3), Size(12, 100, 0.6)),
     Scenario(1, "killed-mid-answer", processes.killed_mid_answer, Size(4, 1), Size(8, 25)),
     *_at_points(),
-    Scenario(4, "gateways-killed", processes.gateways_killed, Size(6, 10, 0.4), Size(8, 100, 0.7), ("slack",)),
+    Scenario(4, "gateways-killed", processes.gateways_killed, Size(6, 10, 0.4), Size(8, 100, 0.7)),
     Scenario(4, "killed-before-the-write", processes.killed_before_the_write, Size(6, 2), Size(12, 10), ("slack",)),
     Scenario(5, "server-killed", servers.server_killed, Size(6, 12, 0.3, span_s=1.0), Size(12, 200, 0.3, span_s=3.0)),
     Scenario(6, "server-stopped", servers.server_stopped, Size(6, 2, span_s=2.0), Size(12, 10, span_s=20.0)),

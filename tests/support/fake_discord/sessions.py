@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -155,7 +156,8 @@ class Sessions:
         event = {"op": 0, "t": kind, "s": len(session.events) + 1, "d": body}
         session.events.append(event)
         if session.socket is not None and not session.socket.closed and not self.mute:
-            await session.socket.send_json(event)
+            with suppress(ConnectionError):  # it is going at this moment; the session keeps the event
+                await session.socket.send_json(event)
 
     async def tell_all(self, kind: str, body: Any) -> None:
         for session in list(self.sessions.values()):

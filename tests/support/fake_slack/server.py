@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -41,13 +42,17 @@ POSTING = frozenset({"chat.postMessage", "chat.startStream", "chat.appendStream"
 
 @dataclass(slots=True)
 class Refusal:
-    """`status` 200 means an ok:false answer named `error`. With `after` the call is carried out, its answer lost."""
+    """`status` 200 means an ok:false answer named `error`. With `after` the call is carried out, its answer lost.
+
+    Without a `channel` it befalls calls in all of them.
+    """
 
     methods: frozenset[str]
     times: int
     status: int = 503
     error: str = "service_unavailable"
     after: bool = False
+    channel: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +70,7 @@ class FakeSlack:
         self.tiers = Tiers(clock)
         self.unknown: set[str] = set()  # methods that this Slack does not have
         self.retry_after_s: int | None = None  # what a rate limit asks for; None: until the call would pass
+        self.gates: dict[tuple[str, str], asyncio.Event] = {}  # calls of a method in a channel wait for these
         self.calls: list[Call] = []
         self.asked: Counter[str] = Counter()  # requests by method, those that were refused included
         self.url = ""
@@ -106,10 +112,20 @@ class FakeSlack:
     # ── what a test does ────────────────────────────────────────────────────────────────────────────────────────────
 
     def refuse(
-        self, *methods: str, times: int = 1, status: int = 503, error: str = "service_unavailable", after: bool = False
+        self,
+        *methods: str,
+        times: int = 1,
+        status: int = 503,
+        error: str = "service_unavailable",
+        after: bool = False,
+        channel: str = "",
     ) -> None:
         """The next `times` calls of `methods` fail."""
-        self._refusals.append(Refusal(frozenset(methods), times, status, error, after))
+        self._refusals.append(Refusal(frozenset(methods), times, status, error, after, channel))
+
+    def forgive(self) -> None:
+        """No call fails any more."""
+        self._refusals.clear()
 
     def say(self, user: str, text: str, *, channel: str, thread_ts: str = "", **more: Any) -> str:
         """A person writes; returns the ts. A mention goes out as both events, as both are subscribed."""
@@ -209,7 +225,9 @@ class FakeSlack:
     async def _serve(self, request: web.Request) -> web.Response:
         name, args = request.match_info["method"], await _args(request)
         self.asked[name] += 1
-        refusal = self._refusal(name)
+        if gate := self.gates.get((name, str(args.get("channel")))):
+            await gate.wait()
+        refusal = self._refusal(name, str(args.get("channel")))
         if refusal is not None and not refusal.after:
             return self._refused(refusal)
         if wait_s := self.tiers.wait_s(name, args):
@@ -250,9 +268,9 @@ class FakeSlack:
             if args.get(name) in (None, ""):
                 raise SlackSaysNo("invalid_arguments", response_metadata={"messages": [f"missing required: {name}"]})
 
-    def _refusal(self, name: str) -> Refusal | None:
+    def _refusal(self, name: str, channel: str) -> Refusal | None:
         for refusal in self._refusals:
-            if name in refusal.methods and refusal.times > 0:
+            if name in refusal.methods and refusal.channel in ("", channel) and refusal.times > 0:
                 refusal.times -= 1
                 return refusal
         return None

@@ -107,9 +107,14 @@ class Sockets:
                 self._acknowledged(str(json.loads(message.data).get("envelope_id")))
 
     def send(self, payload: Mapping[str, Any], kind: str = "events_api") -> None:
-        """Delivers `payload` until it is acknowledged, or given up; what people do with buttons comes once."""
-        envelope = Envelope(payload, kind)
+        """Delivers `payload` until it is acknowledged, or given up; while the app is away not at all.
+
+        What people do with buttons comes once.
+        """
+        envelope = Envelope(payload, kind, lost=self.away)
         self.envelopes.append(envelope)
+        if self.away:
+            return
         self._unacked[envelope.id] = envelope
         task = asyncio.create_task(self._deliver(envelope))
         self._deliveries.add(task)
