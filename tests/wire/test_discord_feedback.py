@@ -157,9 +157,10 @@ async def test_thumbs_below_an_answer_count_and_taking_one_away_takes_it_back(ho
     assert {each.source for each in said} == {Source.REACTION}
 
 
-async def test_thumbs_in_direct_messages_are_heard(house: House) -> None:
+async def test_thumbs_in_direct_messages_are_heard_except_our_own(house: House) -> None:
     post = await house.asked()
 
+    await house.discord.sessions.tell_reaction(post, house.discord.world.bot, "👍", added=True)
     await house.discord.react("ada", post, "👎")
 
     assert [each.verdict for each in await house.judged(1)] == [Verdict.NOT_HELPFUL]
