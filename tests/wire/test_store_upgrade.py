@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import pytest
 
+from core.chat import codec
 from core.chat.errors import Fenced
 from core.chat.message import Message
 from core.chat.ports import Acceptance, Change, Signal
@@ -69,7 +71,7 @@ async def test_mail_of_the_newer_is_answered_by_the_older(sides: Sides) -> None:
 
     assert first is not None
     assert second is not None
-    assert first == asdict(asked("1"))
+    assert first == json.loads(codec.dump(asked("1")))
     assert (second["id"], second["text"]) == (asked("2").id, "edited")
     assert await sides.newer.box.turns(THREAD) == (*turns(asked("1")), *turns(asked("2")))
     assert await sides.newer.box.committed_posts(THREAD, asked("1").id) is None
