@@ -15,6 +15,7 @@ from core.chat.errors import ParleyError
 from core.loop.people import Role
 from parley.errors import EXIT_SETUP, NotRunning, SetupError
 from parley.logs import configure_logs
+from parley.review import review
 from parley.settings import Settings, load_settings
 from parley.supervisor import OPERATOR_MARK
 
@@ -23,6 +24,7 @@ app = typer.Typer(
 )
 models = typer.Typer(no_args_is_help=True, help="What models there are, and whether one fits.")
 app.add_typer(models, name="models")
+app.add_typer(review, name="review")
 admins = typer.Typer(no_args_is_help=True, help="Who may enter the admin console.")
 app.add_typer(admins, name="admin")
 trail = typer.Typer(no_args_is_help=True, help="What was done in the admin console, and by whom.")

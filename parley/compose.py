@@ -24,15 +24,18 @@ from parley.errors import SetupError
 from parley.extras import needs
 from parley.outside import Outside
 from parley.settings import Settings
+from storage.accounts import SqlAccounts
 from storage.buckets import RedisBuckets
 from storage.connections import open_redis
 from storage.depth import RedisDepth
 from storage.engine import open_engine
 from storage.feed import RedisFeed
+from storage.inbox import SqlInbox
 from storage.ledger import SqlLedger
 from storage.log_stream import RedisLogStream
 from storage.mailbox import RedisMailbox
 from storage.marks import RedisMarks
+from storage.reviews import SqlReviews
 from storage.verdicts import RedisVerdicts
 
 DAY_S = 86_400.0
@@ -112,6 +115,26 @@ async def open_ledger(settings: Settings) -> AsyncIterator[SqlLedger]:
     engine = open_engine(settings.ledger_url)
     try:
         yield SqlLedger(engine)
+    finally:
+        await engine.dispose()
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What a reviewer works with."""
+
+    inbox: SqlInbox
+    reviews: SqlReviews
+    ledger: SqlLedger
+    accounts: SqlAccounts
+
+
+@asynccontextmanager
+async def open_desk(settings: Settings) -> AsyncIterator[Desk]:
+    """The inbox with its reviews, the log, and who may review."""
+    engine = open_engine(settings.ledger_url)
+    try:
+        yield Desk(SqlInbox(engine), SqlReviews(engine), SqlLedger(engine), SqlAccounts(engine))
     finally:
         await engine.dispose()
 

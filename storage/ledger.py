@@ -30,6 +30,8 @@ _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 class SqlLedger:
     """Ledger of `core.chat.ports`, on the tables that `storage.migrate` made. Raises StoreUnavailable."""
 
+    add_items = staticmethod(add_items)
+
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
         self._writer = engine.execution_options(**WRITES)
@@ -58,10 +60,10 @@ class SqlLedger:
         cleaned.sort(key=lambda each: (each.day, each.turn_id))
         with in_our_words():
             async with self._writer.begin() as connection:
-                await _add(connection, interaction, [_row(each) for each in cleaned])
-                await _add(connection, interaction_text, [_text_row(each) for each in cleaned])
+                await _add(connection, interaction, [row_of(each) for each in cleaned])
+                await _add(connection, interaction_text, [text_row_of(each) for each in cleaned])
                 await _add(connection, interaction_speaker, [row for each in cleaned for row in _speaker_rows(each)])
-                await add_items(connection, cleaned)
+                await self.add_items(connection, cleaned)
 
     async def record_feedback(self, said: Sequence[Feedback]) -> None:
         """See `Ledger.record_feedback`; texts are cleaned as in `record`."""
@@ -117,7 +119,8 @@ class SqlLedger:
 # ── rows ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _row(item: Interaction) -> dict[str, Any]:
+def row_of(item: Interaction) -> dict[str, Any]:
+    """The columns of an interaction's row."""
     same = {name: getattr(item, name) for name in _SAME}
     return {
         **same,
@@ -135,7 +138,8 @@ def _row(item: Interaction) -> dict[str, Any]:
 _SAME = [c.name for c in interaction.c if c.name in Interaction.__dataclass_fields__ and c.name != "conversation"]
 
 
-def _text_row(item: Interaction) -> dict[str, Any]:
+def text_row_of(item: Interaction) -> dict[str, Any]:
+    """The columns of the row of its texts."""
     messages = [{"role": said.role, "content": said.content, "person_id": said.person_id} for said in item.messages]
     key = {"day": item.day, "turn_id": item.turn_id}
     return {**key, "question": item.question, "answer": item.answer, "messages": messages}

@@ -20,7 +20,7 @@ from storage.tables import feedback, review, review_item, review_tag, second_rev
 
 async def add_items(connection: AsyncConnection, interactions: Sequence[Interaction]) -> None:
     """Makes the items that are not there yet, and indexes the texts of those, which are there already."""
-    rows = {each.turn_id: _row(each) for each in interactions}
+    rows = {each.turn_id: item_row_of(each) for each in interactions}
     # Whoever writes the same turns at once waits at their interactions, and then finds their items here.
     known = await _numbers(connection, rows)
     new = missing = [row for row in rows.values() if row["turn_id"] not in known]
@@ -90,7 +90,8 @@ async def erase_items(connection: AsyncConnection, whose: ColumnElement[bool]) -
         await connection.execute(gone)
 
 
-def _row(each: Interaction) -> dict[str, Any]:
+def item_row_of(each: Interaction) -> dict[str, Any]:
+    """The columns of a new item."""
     weight = weight_of(each.turn_id, each.outcome)
     return {
         "number": number_of(each.turn_id, each.sent_at),

@@ -24,7 +24,7 @@ from storage.audit import SqlTrail
 from storage.engine import open_engine
 from storage.finding import find_numbers
 from storage.inbox import SqlInbox
-from storage.ledger import SqlLedger, _row, _text_row
+from storage.ledger import SqlLedger, row_of, text_row_of
 from storage.migrate import migrate
 from storage.reviews import SqlReviews
 from storage.tables import interaction as logged_table
@@ -555,9 +555,9 @@ async def test_what_was_logged_before_there_was_an_inbox_is_in_it(
 
     async with engine.begin() as connection:
         there = await connection.run_sync(columns)
-        kept = [{name: value for name, value in _row(row).items() if name in there} for row in rows]
+        kept = [{name: value for name, value in row_of(row).items() if name in there} for row in rows]
         await connection.execute(insert(logged_table), kept)
-        await connection.execute(insert(interaction_text), [_text_row(row) for row in rows])
+        await connection.execute(insert(interaction_text), [text_row_of(row) for row in rows])
     await migrate(url)
 
     assert await ids(engine) == [row.turn_id for row in reversed(rows)]
