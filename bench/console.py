@@ -158,7 +158,7 @@ class _BareLedger(SqlLedger):
     """The ledger as it was before there was an inbox."""
 
     @staticmethod
-    async def add_items(connection: AsyncConnection, interactions: Sequence[Interaction]) -> None:  # noqa: ARG004
+    async def add_items(connection: AsyncConnection, interactions: Sequence[Interaction]) -> None:
         """Makes none."""
 
 
