@@ -225,7 +225,8 @@ async def _read(
                 break
             if state.first_token_at is None:
                 state.first_token_at = kit.now()
-                count()
+            else:
+                count()  # not with the first piece: that is to be seen at once
             state.text += event.text
             delivery.grow(state.text.strip())
 

@@ -2,6 +2,9 @@
 -- KEYS: buckets...
 -- ARGV: attempt, how (spend, charge or hold), then for each bucket: amount (of a hold its seconds), per_s, burst
 -- A bucket is kept as "full_at held_until attempt", in microseconds by the server's clock; a full one is not kept.
+-- What was spent lately need not outlive the server: it stays out of the append-only file and away from replicas, so
+-- that no turn waits for a disk.
+redis.set_repl(redis.REPL_NONE)
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local wait_us = 0

@@ -10,7 +10,7 @@ from tests.faults.scenarios.theatre import Theatre
 CASES = [
     pytest.param(scenario, platform, id=scenario.id(platform))
     for scenario in SCENARIOS
-    for platform in (scenario.brief or scenario.platforms)
+    for platform in scenario.short_platforms
 ]
 
 

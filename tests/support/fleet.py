@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from core.chat.message import Conversation, Turn
 from storage.connections import Client, open_redis
 from storage.keys import WORKERS, WRITERS, Keys
 from storage.mailbox import RedisMailbox
-from tests.support.history_checker import Fate, Harm, Key, Question, answer_text, check, keys_in, question_text
+from tests.support.history_checker import Fate, Harm, Key, Question, Row, answer_text, check, keys_in, question_text
 from tests.support.logged import logged_rows
 from tests.support.nursery import ROOT, Child, Nursery
 from tests.support.platforms import DiscordPlatform, Said, SlackPlatform, platform
@@ -36,7 +36,8 @@ LEASE_S = 1.0
 
 def scripted(messages: Sequence[Any]) -> list[str]:
     """An answer that tells which question it is for, in several pieces."""
-    return ["answer ", "to ", question_text(keys_in(messages[-1]["content"])[-1]), " as ", "asked"]
+    asked = keys_in(messages[-1]["content"])
+    return ["answer ", "to ", question_text(asked[-1]), " as ", "asked"] if asked else ["I ", "see."]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,8 @@ class Plan:
     """What a fleet consists of. `entry` is the module that is run: `parley`, or the saboteur.
 
     `proxied` puts our proxy before Redis. `database` is a SQLAlchemy URL, SQLite by default. When nothing is under way
-    any more, harm may still go away for `patience_s`. `settings` are set for all processes, beside the fleet's own.
+    any more, harm may still go away for `patience_s`. `hurried` lifts the pace that Slack publishes. `settings` are set
+    for all processes, beside the fleet's own.
     """
 
     platform: str
@@ -57,6 +59,7 @@ class Plan:
     entry: Sequence[str] = ("parley",)
     ack_s: float = 1.0
     patience_s: float = 15.0
+    hurried: bool = True
     settings: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -77,8 +80,11 @@ class Fleet:
     gateways: list[Child] = field(default_factory=list)
     asked: dict[Key, Question] = field(default_factory=dict)
     said: dict[Key, Said] = field(default_factory=dict)
+    unchecked: set[str] = field(default_factory=set)  # places that a scenario looks at by itself
+    _edited: dict[str, tuple[Key, bool]] = field(default_factory=dict)
     _numbers: Counter[str] = field(default_factory=Counter)
     _started: Counter[str] = field(default_factory=Counter)
+    _opened: list[Client] = field(default_factory=list)
 
     # ── processes ───────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -142,7 +148,7 @@ class Fleet:
     async def ask(self, name: str, fate: Fate = Fate.ANSWERED) -> Key:
         """`name` asks the next question."""
         key = (name, self._numbers[name])
-        self._numbers[name] += 1
+        self._numbers[name] += 10  # what is edited gets a number between
         said = await self.platform.say(name, question_text(key))
         self.said[key] = said
         self.asked[key] = Question(key, said.place, said.turn_id, fate)
@@ -152,6 +158,18 @@ class Fleet:
         """Everybody asks their next question."""
         for name in names:
             await self.ask(name)
+
+    async def edit(self, key: Key, *, in_time: bool = True) -> Key:
+        """The question is edited; unless `in_time` it may be answered as it was. Returns its new key."""
+        new = (key[0], key[1] + 1)
+        self._edited[self.asked[key].turn_id] = (new, in_time)
+        await self.platform.edit(self.said[key], question_text(new))
+        return new
+
+    async def delete(self, key: Key, fate: Fate = Fate.WITHDRAWN) -> None:
+        """The question is deleted."""
+        self.asked[key].fate = fate
+        await self.platform.delete(self.said[key])
 
     def sees(self, key: Key) -> bool:
         """Whether the whole answer to a question is visible."""
@@ -184,7 +202,8 @@ class Fleet:
     async def idle(self) -> bool:
         """Whether no message waits or is being answered, and nothing is on its way to the log."""
         rows = len(await asyncio.to_thread(logged_rows, self.database))
-        wanted = sum(question.fate is not Fate.TURNED_AWAY for question in self.asked.values())
+        unsure = (Fate.TURNED_AWAY, Fate.ANSWERED_OR_WITHDRAWN)
+        wanted = sum(question.fate not in unsure for question in self.asked.values())
         try:
             return rows >= wanted and not self.platform.unheard() and not any((await self.pending()).values())
         except StoreUnavailable:
@@ -206,7 +225,20 @@ class Fleet:
     async def harm(self) -> Harm:
         """What the history checker finds now."""
         rows = await asyncio.to_thread(logged_rows, self.database)
-        return check(self.asked.values(), self.platform.visible(), await self._remembered(), rows, self._prompts())
+        asked = self._as_edited(rows)
+        seen = [post for post in self.platform.visible() if post.place not in self.unchecked]
+        logged = [row for row in rows if row.place not in self.unchecked]
+        return check(asked, seen, await self._remembered(), logged, self._prompts())
+
+    def _as_edited(self, rows: Sequence[Row]) -> list[Question]:
+        """What was asked in the end; where an edit may have come too late, the log tells which it was."""
+        logged = {row.turn_id: row.question for row in rows}
+        asked = []
+        for question in self.asked.values():
+            new, in_time = self._edited.get(question.turn_id, (question.key, True))
+            took = in_time or logged.get(question.turn_id) == question_text(new)
+            asked.append(replace(question, key=new if took else question.key))
+        return asked
 
     async def _remembered(self) -> Mapping[str, Sequence[Turn]]:
         places = {question.place for question in self.asked.values()}
@@ -226,7 +258,15 @@ class Fleet:
                     await self.redis.unlink(*keys)
             await asyncio.sleep(0.05)
 
+    async def look_at(self, valkey: ValkeyServer) -> None:
+        """From now on what is in Redis is read there."""
+        self.valkey, self.redis = valkey, open_redis(valkey.url())
+        self.mailbox = RedisMailbox(self.redis, self.redis)
+        self._opened.append(self.redis)
+
     async def aclose(self) -> None:
+        for client in self._opened:
+            await client.aclose()
         for child in (*self.workers, *self.gateways):
             if child.alive:
                 await child.kill()
@@ -274,6 +314,6 @@ async def fleet(plan: Plan, folder: Path, nursery: Nursery) -> AsyncIterator[Fle
             made.add_gateway()
         await made.connected()
         # A worker asks its host once before it begins.
-        await until(lambda: len(hosts[0].requests) >= plan.workers, 60.0)
-        async with beside(made.hurry()):
+        await until(lambda: sum(len(host.requests) for host in hosts) >= plan.workers, 60.0)
+        async with beside(made.hurry() if plan.hurried else asyncio.sleep(0)):
             yield made

@@ -35,7 +35,7 @@ class Fate(StrEnum):
     WITHDRAWN = "withdrawn"  # nothing to be seen or remembered, a row without text
     TURNED_AWAY = "turned away"  # told to come back later; no row
     ANSWERED_OR_FAILED = "answered or failed"
-    ANSWERED_OR_WITHDRAWN = "answered or withdrawn"  # the deletion may have come too late
+    ANSWERED_OR_WITHDRAWN = "answered or withdrawn"  # the deletion may have come too late, or before the message
 
 
 _OUTCOMES = {
@@ -84,7 +84,7 @@ class Harm:
 
     `half` counts posts that are neither a whole answer nor a line that was due; `foreign` counts answers and words in
     the wrong conversation, prompts included; `history` counts conversations that are remembered wrongly; `left` counts
-    what was still under way when everything should have come to its end.
+    what was still under way when everything should have come to its end; `broken` counts a scenario's own promises.
     """
 
     lost: int = 0
@@ -97,6 +97,7 @@ class Harm:
     rows_extra: int = 0
     rows_wrong: int = 0
     left: int = 0
+    broken: int = 0
     notes: list[str] = field(default_factory=list)
 
     def note(self, kind: str, words: str) -> None:
@@ -237,7 +238,8 @@ def _rows_by_key(questions: Mapping[Key, Question], logged: Iterable[Row], harm:
         if problem := _wrong_in(row, question):
             harm.note("rows_wrong", f"{row.turn_id} {problem}")
     for question in questions.values():
-        if question.key not in rows and _OUTCOMES[question.fate]:
+        # A message that was deleted before anybody heard it leaves no row.
+        if question.key not in rows and question.fate not in (Fate.TURNED_AWAY, Fate.ANSWERED_OR_WITHDRAWN):
             harm.note("rows_missing", f"{question.key} in {question.place}")
     return rows
 

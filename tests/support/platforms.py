@@ -6,6 +6,7 @@ direct messages.
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ from tests.support.fake_slack.workspace import BOT_USER, TEAM
 from tests.support.history_checker import Seen
 
 ROOM = "C1"
+_ANY = 1_000_000  # as many as anybody may want
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,21 @@ class Platform(Protocol):
 
     async def redeliver(self, said: Said) -> None:
         """The platform delivers a message once more."""
+
+    async def edit(self, said: Said, text: str) -> None:
+        """Its person gives a message another text."""
+
+    async def delete(self, said: Said) -> None:
+        """Its person deletes a message."""
+
+    async def go_away(self) -> None:
+        """No gateway can reach the platform from now on; what is said meanwhile is told to nobody."""
+
+    async def come_back(self) -> None:
+        """The platform can be reached again."""
+
+    def limit(self, wait_s: float | None) -> None:
+        """Each post is refused with "too many", to be tried again in `wait_s` seconds; None ends it."""
 
     def visible(self) -> list[Seen]:
         """The bot's posts, oldest first."""
@@ -107,6 +124,27 @@ class SlackPlatform:
     async def redeliver(self, said: Said) -> None:
         self.slack.deliver(self._said[said.native])
 
+    async def edit(self, said: Said, text: str) -> None:
+        post = self._said[said.native]
+        named = post.text.startswith(f"<@{BOT_USER}>")
+        self.slack.edit(post.channel, post.ts, f"<@{BOT_USER}> {text}" if named else text)
+
+    async def delete(self, said: Said) -> None:
+        self.slack.delete(self._said[said.native].channel, said.native)
+
+    async def go_away(self) -> None:
+        self.slack.sockets.vanish()
+
+    async def come_back(self) -> None:
+        self.slack.sockets.come_back()
+
+    def limit(self, wait_s: float | None) -> None:
+        for refusal in self.slack._refusals:
+            refusal.times = 0
+        if wait_s:
+            self.slack.retry_after_s = math.ceil(wait_s)
+            self.slack.refuse(*POSTING, times=_ANY, status=429, error="ratelimited")
+
     def visible(self) -> list[Seen]:
         return [
             Seen(str(Conversation("slack", TEAM, post.channel, post.thread_ts)), post.text)
@@ -139,6 +177,7 @@ class DiscordPlatform:
 
     discord: FakeDiscord
     name: str = "discord"
+    _limits: DiscordFault = field(default_factory=lambda: DiscordFault("POST", times=0))
 
     @property
     def settings(self) -> Mapping[str, str]:
@@ -158,6 +197,25 @@ class DiscordPlatform:
 
     async def redeliver(self, said: Said) -> None:
         await self.discord.redeliver(said.native)
+
+    async def edit(self, said: Said, text: str) -> None:
+        named = self.discord.world.posts[said.native].content.startswith(self.discord.mention)
+        await self.discord.edit(said.native, f"{self.discord.mention} {text}" if named else text)
+
+    async def delete(self, said: Said) -> None:
+        await self.discord.delete(said.native)
+
+    async def go_away(self) -> None:
+        await self.discord.disconnect()
+
+    async def come_back(self) -> None:
+        self.discord.sessions.away = False
+
+    def limit(self, wait_s: float | None) -> None:
+        self._limits.times = 0
+        if wait_s:
+            self._limits = DiscordFault("POST", "/messages", status=429, times=_ANY, retry_after_s=wait_s, via=True)
+            self.discord.befall(self._limits)
 
     def visible(self) -> list[Seen]:
         seen = []
@@ -193,12 +251,12 @@ async def platform(name: str, ack_s: float = 1.0) -> AsyncIterator[SlackPlatform
     if name == "slack":
         async with FakeSlack(ack_s=ack_s) as slack:
             # The harness is faster than Slack lets anybody be; its limits have tests of their own.
-            slack.limits = dict.fromkeys(_LIMITED, 1_000_000)
+            slack.limits = dict.fromkeys(_LIMITED, _ANY)
             slack.retry_after_s = 0
             yield SlackPlatform(slack)
     else:
         async with FakeDiscord() as discord:
-            discord.rest.limits.calls = 1_000_000
+            discord.rest.limits.calls = _ANY
             yield DiscordPlatform(discord)
 
 
@@ -208,6 +266,7 @@ _LIMITED = (
     "users.info",
     "conversations.history",
     "conversations.replies",
+    "users.conversations",
     "assistant.threads.setStatus",
     "agents.sessions.setStatus",
     "apps.connections.open",

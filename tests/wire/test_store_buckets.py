@@ -11,9 +11,10 @@ import pytest
 from core.chat.errors import StoreUnavailable
 from core.chat.ports import Bucket, Buckets
 from storage.buckets import RedisBuckets
-from storage.connections import open_redis
+from storage.connections import Client, open_redis
 from tests.support.memory_buckets import MemoryBuckets
 from tests.support.store_cases import run_twice
+from tests.support.valkey import ValkeyServer
 
 # So slow that nothing comes back within a test.
 PERSON, CHANNEL = Bucket("person", 0.001, 3.0), Bucket("channel", 0.002, 10.0)
@@ -142,6 +143,25 @@ async def test_bucket_that_is_full_again_is_not_kept(redis_url: str) -> None:
     assert set(left_ms) == {"parley:{buckets}:slow", "parley:{buckets}:held"}
     assert 0 < left_ms["parley:{buckets}:slow"] <= 20_001
     assert 0 < left_ms["parley:{buckets}:held"] <= 50_001
+
+
+async def test_no_turn_waits_for_a_disk() -> None:
+    with ValkeyServer() as server:
+        client = open_redis(server.url())
+        await client.set("written", "1")
+        on_disk = await _on_disk(client)
+        async with redis_buckets(server.url()) as buckets:
+            waits = [await buckets.spend([(PERSON, 1.0)]) for _ in range(4)]
+        grown = await _on_disk(client) - on_disk
+        await client.aclose()
+
+    assert [wait_s > 0.0 for wait_s in waits] == [False, False, False, True]
+    assert grown == 0
+
+
+async def _on_disk(client: Client) -> int:
+    info = await client.info("persistence")
+    return int(info["aof_current_size"])
 
 
 async def test_buckets_that_cannot_be_reached_say_so() -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
-from tests.faults.scenarios.theatre import Report, Size, Theatre, chance, finish, talk
+from tests.faults.scenarios.theatre import Report, Size, Theatre, chance, finish, sleep_until, talk
+from tests.support.platforms import DiscordPlatform
 
 
 async def delivered_again(theatre: Theatre, size: Size) -> Report:
@@ -41,5 +43,52 @@ async def responses_lost(theatre: Theatre, size: Size) -> Report:
     async with theatre.fleet() as running:
         running.platform.lose_responses(size.harms)
         await talk(running, size)
+
+        return await finish(running)
+
+
+async def out_of_reach(theatre: Theatre, size: Size) -> Report:
+    """15: no gateway reaches the platform while people talk: all of it is read afterwards, once, in order."""
+    async with theatre.fleet(gateways=2) as running:
+        await talk(running, size)
+        await running.settled(30.0)
+        await running.platform.go_away()
+        end = time.monotonic() + size.span_s
+        await talk(running, size)
+        await sleep_until(end)
+        await running.platform.come_back()
+        await running.connected()
+        await talk(running, size, heard=True)
+
+        return await finish(running)
+
+
+async def session_invalid(theatre: Theatre, size: Size) -> Report:
+    """16: Discord ends all sessions again and again, and the gateway is started anew while people talk."""
+    async with theatre.fleet() as running:
+        assert isinstance(running.platform, DiscordPlatform)
+        sessions = running.platform.discord.sessions
+        await talk(running, size)
+        await running.settled(30.0)
+        for _ in range(size.harms):
+            await talk(running, size)
+            await sessions.invalidate()
+            await talk(running, size)
+            await running.gateways.pop().kill()
+            await talk(running, size)
+            running.add_gateway()
+            await running.connected()
+
+        return await finish(running)
+
+
+async def limited(theatre: Theatre, size: Size) -> Report:
+    """18: the platform refuses each post for a time, and says when to try again."""
+    async with theatre.fleet(hurried=False) as running:
+        running.platform.limit(min(30.0, size.span_s / 2))
+        end = time.monotonic() + size.span_s
+        await talk(running, size)
+        await sleep_until(end)
+        running.platform.limit(None)
 
         return await finish(running)

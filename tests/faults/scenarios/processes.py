@@ -92,7 +92,7 @@ async def gateways_killed(theatre: Theatre, size: Size) -> Report:
             running.add_gateway("accepted=kill:3" if dice.random() < 0.5 else "")
 
         async with again_and_again(0.7, harm):
-            await talk(running, size)
+            await talk(running, size, heard=True)
         for gateway in running.gateways:
             await gateway.kill()
         running.gateways.clear()

@@ -10,6 +10,8 @@ import time
 from tests.faults.scenarios.theatre import Report, Size, Theatre, again_and_again, finish, talk
 from tests.support.fleet import Fleet
 from tests.support.platforms import SlackPlatform
+from tests.support.proxy import Proxy
+from tests.support.valkey import ValkeyServer
 
 SCRIPT = b"EVALSHA"  # what our calls that write consist of
 
@@ -84,6 +86,35 @@ async def server_full(theatre: Theatre, size: Size) -> Report:
         for number in range(early):
             report.harm.note("lost", f"acknowledgement {number + 1} of what could not be written")
         return report
+
+
+async def failed_over(theatre: Theatre, size: Size) -> Report:
+    """10: the server dies while people talk, its replica takes its place, and it comes back as that one's replica."""
+    with ValkeyServer() as replica:
+        async with theatre.fleet(proxied=True, settings={"MAILBOX_REPLICAS": "1"}) as running:
+            primary = running.valkey
+            async with Proxy(primary.socket) as to_primary, Proxy(replica.socket) as to_replica:
+                _replicate(replica, to_primary.port)
+                async with asyncio.TaskGroup() as tasks:
+                    talking = tasks.create_task(talk(running, size))
+                    await asyncio.sleep(size.rounds * size.pause_s / 2)
+                    await running.proxy.refuse()
+                    primary.kill()
+                    with replica.client() as client:
+                        client.replicaof("NO", "ONE")
+                    running.proxy.target = replica.socket
+                    await running.look_at(replica)
+                    await running.proxy.accept()
+                    await asyncio.to_thread(primary.start)
+                    _replicate(primary, to_replica.port)
+                    await talking
+
+                return await finish(running)
+
+
+def _replicate(server: ValkeyServer, port: int) -> None:
+    with server.client() as client:
+        client.replicaof("127.0.0.1", port)
 
 
 def _acked(running: Fleet) -> int:

@@ -17,6 +17,7 @@ from tests.support.history_checker import Harm
 from tests.support.nursery import Nursery
 from tests.support.platforms import SlackPlatform
 from tests.support.postgres import PostgresServer
+from tests.support.running import until
 
 SETTLE_S = 60.0
 
@@ -73,11 +74,17 @@ class Theatre:
         return fleet(Plan(self.platform, **plan), self.folder, self.nursery)
 
 
-async def talk(running: Fleet, size: Size, names: Sequence[str] = ()) -> None:
-    """Everybody asks, again and again, whether answered yet or not."""
+async def talk(running: Fleet, size: Size, *, heard: bool = False) -> None:
+    """Everybody asks, again and again, whether answered yet or not.
+
+    Slack gives each event to one of several gateways, and tries again later when that one dies: what is said meanwhile
+    may be heard first. Where that can happen nobody goes on before the last question was `heard`.
+    """
     for _ in range(size.rounds):
-        await running.ask_all(names or size.names)
+        await running.ask_all(size.names)
         await asyncio.sleep(size.pause_s)
+        if heard:
+            await until(lambda: not running.platform.unheard(), 30.0)
 
 
 @asynccontextmanager
@@ -114,6 +121,11 @@ def ack_p99_ms(running: Fleet) -> float | None:
     if not isinstance(running.platform, SlackPlatform) or len(running.platform.slack.sockets.acked_in_s) < 2:
         return None
     return 1000 * statistics.quantiles(running.platform.slack.sockets.acked_in_s, n=100)[98]
+
+
+async def sleep_until(moment: float) -> None:
+    """Until so many monotonic seconds."""
+    await asyncio.sleep(max(0.0, moment - time.monotonic()))
 
 
 def chance(seed: int = 7) -> random.Random:
