@@ -120,7 +120,7 @@ class SlackDraft:
     async def close(self, text: str, outcome: Outcome) -> tuple[str, ...]:
         """Ends the stream with the rest of the text, or shows the text as posts."""
         if self._stopped_there and text:
-            return await self._sign()
+            return await self._sign(outcome)
         if self._plain is None and self._ts and await self._end(harmless(text), outcome):
             return (self._posts.id_of(self._ts),)
         if self._plain is None:
@@ -227,9 +227,10 @@ class SlackDraft:
             return False
         return True
 
-    async def _sign(self) -> tuple[str, ...]:
+    async def _sign(self, outcome: Outcome) -> tuple[str, ...]:
         """Leaves the text that the reader stopped, and says whose it is: a later attempt takes no other for its own."""
         post_id = self._posts.id_of(self._ts)
+        self._posts.last_text = self._streamed if outcome in _SAID else ""
         await self._posts.edit(post_id, self._streamed)
         return (post_id,)
 
