@@ -42,13 +42,14 @@ async def ask(http: aiohttp.ClientSession, host: Running, **body: Any) -> int:
 
 
 async def counts(http: aiohttp.ClientSession, host: Running) -> dict[str, float]:
-    """The samples that `/metrics` shows, by name, those of requests by outcome."""
+    """The samples that `/metrics` shows, by name, those of requests for answers by outcome."""
     async with http.get(f"{host.url}/metrics") as response:
         assert response.status == 200
         assert response.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
         page = await response.text()
     samples = [sample for family in text_string_to_metric_families(page) for sample in family.samples]
-    return {sample.labels.get("outcome", sample.name): sample.value for sample in samples if "le" not in sample.labels}
+    plain = [sample for sample in samples if "le" not in sample.labels and "embedding" not in sample.name]
+    return {sample.labels.get("outcome", sample.name): sample.value for sample in plain}
 
 
 async def outcomes(http: aiohttp.ClientSession, host: Running) -> dict[str, float]:
