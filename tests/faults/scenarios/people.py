@@ -16,6 +16,8 @@ from tests.support.platforms import SlackPlatform
 from tests.support.running import until
 
 FREE_S = 2.0  # within this time a host's slot is free again
+# The short forms run among other tests, on a machine that is busy with those: they see only what is held up.
+BUSY_S = 8.0
 SLOW_S = 3.0  # between two pieces of an answer in which somebody changes their mind
 MONSTERS = {
     "long": "word " * 2_000_000,
@@ -45,7 +47,7 @@ async def deleted_mid_answer(theatre: Theatre, size: Size) -> Report:
         freed_s = await _freed(running)
         await talk(running, size)
 
-        return _in_time(await finish(running), freed_s)
+        return _in_time(await finish(running), freed_s, size)
 
 
 async def edited_mid_answer(theatre: Theatre, size: Size) -> Report:
@@ -70,7 +72,7 @@ async def stopped_mid_answer(theatre: Theatre, size: Size) -> Report:
         freed_s = await _freed(running)
         await talk(running, size)
 
-        return _in_time(await finish(running), freed_s)
+        return _in_time(await finish(running), freed_s, size)
 
 
 async def one_floods(theatre: Theatre, size: Size) -> Report:
@@ -85,8 +87,7 @@ async def one_floods(theatre: Theatre, size: Size) -> Report:
         await _tell_turned_away(running)
 
         report = await finish(running, before_s=round(before_s, 3), beside_s=round(beside_s, 3))
-        # The second aside is for a machine that is busy with something else: the short form runs among other tests.
-        if beside_s > max(1.5 * before_s, before_s + 1.0):
+        if beside_s > max(1.5 * before_s, before_s + _aside_s(size, 1.0)):
             report.harm.note("broken", f"others waited {beside_s:.2f} s at p95, before {before_s:.2f} s")
         return report
 
@@ -145,9 +146,14 @@ async def _freed(running: Fleet) -> float:
     return time.monotonic() - began
 
 
-def _in_time(report: Report, freed_s: float) -> Report:
+def _aside_s(size: Size, alone_s: float) -> float:
+    """What the machine may take beside what is promised; `alone_s` where nothing else runs on it, in the long form."""
+    return alone_s if size.people >= 24 else BUSY_S
+
+
+def _in_time(report: Report, freed_s: float, size: Size) -> Report:
     report.said["freed_s"] = round(freed_s, 2)
-    if freed_s > FREE_S:
+    if freed_s > FREE_S + _aside_s(size, 0.0):
         report.harm.note("broken", f"the slots were free after {freed_s:.2f} s")
     return report
 
